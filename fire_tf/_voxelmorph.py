@@ -1,0 +1,66 @@
+"""The one door to voxelmorph, neurite and TensorFlow Addons: ``from fire_tf._voxelmorph import vxm, ne, tfa``.
+
+Nothing else in the package imports these three, because none of them imports as it is:
+
+- neurite 0.2 and voxelmorph 0.2 decorate constructors at import with ``inspect.getargspec(func)``, which Python
+  3.11 no longer has, and unpack four values; ``getfullargspec`` gives seven, of which they are the first four.
+- Both choose PyTorch instead of TensorFlow where ``NEURITE_BACKEND`` or ``VXM_BACKEND`` says so.
+- TensorFlow Addons warns twice at import that its development has ended. The version is pinned and we use one
+  layer of it, so the notice tells a user nothing to act on; its other warnings are left alone.
+
+Each change lasts while the imports run and is undone afterwards.
+"""
+
+import inspect
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+_BACKEND_VARIABLES = ("NEURITE_BACKEND", "VXM_BACKEND")
+_TFA_NOTICE = r"\s*TensorFlow Addons \(TFA\) has ended development"
+
+
+@contextmanager
+def _old_getargspec() -> Iterator[None]:
+    """Give `inspect` the ``getargspec`` of Python 3.10, four values, where it is missing."""
+    if hasattr(inspect, "getargspec"):
+        yield
+        return
+
+    def getargspec(func: Callable[..., Any]) -> tuple[Any, ...]:
+        return tuple(inspect.getfullargspec(func)[:4])
+
+    inspect.getargspec = getargspec  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        del inspect.getargspec  # type: ignore[attr-defined]
+
+
+@contextmanager
+def _tensorflow_backend() -> Iterator[None]:
+    """Hide the variables with which a user may have chosen PyTorch for other programs."""
+    hidden = {name: os.environ.pop(name) for name in _BACKEND_VARIABLES if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
+
+
+@contextmanager
+def _without_end_of_life_notice() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=_TFA_NOTICE, category=UserWarning)
+        yield
+
+
+with _old_getargspec(), _tensorflow_backend():
+    import neurite as ne
+    import voxelmorph as vxm
+
+with _without_end_of_life_notice():
+    import tensorflow_addons as tfa
+
+__all__ = ["ne", "tfa", "vxm"]
