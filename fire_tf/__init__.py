@@ -17,12 +17,13 @@ x ∘ φ                                   `fire_tf.transforms.warp`
 L_syn^acc, L_syn^fea                    `fire_tf.losses.syn_acc`, `fire_tf.losses.syn_fea`
 L_syn^cyc, L_syn^align                  `fire_tf.losses.syn_cyc`, `fire_tf.losses.syn_align`
 L_reg^acc, L_reg^ic                     `fire_tf.losses.reg_acc`, `fire_tf.losses.reg_ic`
-R_syn, R_reg, R_smooth                  `fire_tf.losses.r_syn`, `fire_tf.losses.r_reg`, `fire_tf.losses.r_smooth`
+R_syn, R_reg                            `fire_tf.losses.r_syn`, `fire_tf.losses.r_reg`
+R_smooth                                `fire_tf.losses.r_smooth`
 λ                                       `fire_tf.losses.smoothness_weight`
 L and its optimisation                  `fire_tf.model.FIRE`
 ======================================  ==========================================================
 
-Importing this package prints nothing and does not import TensorFlow: the names below are fetched on first use.
+Importing this package prints nothing and does not import TensorFlow: public names are fetched on first use.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -1,0 +1,237 @@
+"""What a run is made of: the keys of ``configs/*.yaml``, their types, ranges and defaults.
+
+``load_config("demo", ["data.canvas=[64, 64]"])`` gives a frozen `Config`. An unknown key, a wrong type or a
+value out of range is an `InputError` of one line with the file and the key's full path.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal, get_args
+
+import yaml
+
+from fire_tf.errors import InputError
+from fire_tf.typed_yaml import (
+    Between,
+    MultipleOf,
+    Ordered,
+    ScalarAllowed,
+    build,
+    override,
+    read_mapping,
+    to_plain,
+)
+
+Split = Literal["train", "validate", "test"]
+Group = Literal["affine", "nonrigid", "synthesis"]
+Objective = Literal["aligned", "known", "paper"]
+
+Count = Annotated[int, Between(1)]
+NotNegative = Annotated[float, Between(0)]
+Fraction = Annotated[float, Between(0, 1)]
+Positive = Annotated[float, Between(0, open_low=True)]
+Degrees = Annotated[float, Between(0, 180)]
+Shear = Annotated[float, Between(-1, 1)]
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which images, and the grid on which the model sees them.
+
+    A path is relative to the folder that the command is run in. ``spacing`` (mm) and ``canvas`` (voxels) have
+    one entry per spatial axis in RAS order; in a file a single number stands for all axes.
+    """
+
+    source: Literal["folders", "manifest", "phantom"]
+    root: str | None = None  # folders: holds one folder per subject; manifest: what its paths are relative to
+    manifest: str | None = None  # CSV of pairs
+    modality_a: str = "T1"  # folders: SUBJECT/T1.nii.gz
+    modality_b: str = "FLAIR"
+    labels: str | None = None  # folders: SUBJECT/seg.nii.gz
+    structures: dict[int, str] = field(default_factory=dict)  # label value -> name
+    split: dict[Split, tuple[str, ...]] = field(default_factory=dict)  # folders: subjects; absent means none
+    ndim: Literal[2, 3] = 2
+    spacing: Annotated[tuple[Positive, ...], ScalarAllowed()] = (1.28,)
+    canvas: Annotated[tuple[Annotated[int, MultipleOf(4)], ...], ScalarAllowed()] = (192,)
+    min_tissue: Fraction = 0.05  # 2D: slices whose tissue fills a smaller fraction of the canvas are left out
+    percentile: Annotated[float, Between(50, 100)] = 99.5  # of the tissue, becomes +1
+    cache: str = "cache"
+    phantom_subjects: Count = 8  # source phantom: how many to generate
+
+    def __post_init__(self) -> None:
+        for name in ("spacing", "canvas"):
+            object.__setattr__(self, name, _per_axis(name, getattr(self, name), self.ndim))
+        object.__setattr__(self, "split", {name: tuple(self.split.get(name, ())) for name in get_args(Split)})
+        owner: dict[str, str] = {}
+        for name, subjects in self.split.items():
+            for subject in subjects:
+                if owner.setdefault(subject, name) != name:
+                    raise ValueError(f"split: {subject!r} is in {owner[subject]} and in {name}")
+        needed = {"folders": "root", "manifest": "manifest"}.get(self.source)
+        if needed and getattr(self, needed) is None:
+            raise ValueError(f"{needed}: missing, source {self.source} needs it")
+
+
+@dataclass(frozen=True)
+class DeformationConfig:
+    """Ranges of a random transform x -> A(x + u(x)); the defaults are the identity.
+
+    Rotation and translation are drawn from their range with a random sign, so rotation [10, 20] means 10 to
+    20 degrees either way.
+    """
+
+    rotation: Annotated[tuple[Degrees, Degrees], Ordered()] = (0.0, 0.0)  # degrees, in each coordinate plane
+    translation: Annotated[tuple[Fraction, Fraction], Ordered()] = (
+        0.0,
+        0.0,
+    )  # of the canvas, along each axis
+    scale: Annotated[tuple[Positive, Positive], Ordered()] = (1.0, 1.0)  # along each axis
+    shear: Annotated[tuple[Shear, Shear], Ordered()] = (0.0, 0.0)
+    peak: Annotated[tuple[NotNegative, NotNegative], Ordered()] = (0.0, 0.0)  # max |u|, voxels
+    control_points: Annotated[int, Between(2)] = 5  # per axis, of the coarse grid that u is interpolated from
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Channels and depth of G, F and T."""
+
+    filters: tuple[Count, Count, Count] = (16, 32, 64)
+    residual_blocks: Annotated[int, Between(0)] = 4
+    affine_filters: tuple[Count, ...] = (32, 32)
+    nonrigid_filters: tuple[Count, ...] = (32, 32)
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """Factor of each term of L; the paper's are 1, and null for ``r_smooth`` stands for its rule for lambda."""
+
+    syn_acc: NotNegative = 1.0
+    syn_fea: NotNegative = 1.0
+    syn_cyc: NotNegative = 1.0
+    syn_align: NotNegative = 1.0
+    reg_acc: NotNegative = 1.0
+    reg_ic: NotNegative = 1.0
+    r_syn: NotNegative = 1.0
+    r_reg: NotNegative = 1.0
+    r_smooth: NotNegative | None = None
+
+
+@dataclass(frozen=True)
+class LearningRates:
+    """One rate per group of variables; the defaults are the paper's."""
+
+    affine: NotNegative = 5e-5
+    nonrigid: NotNegative = 5e-5
+    synthesis: NotNegative = 1e-4
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stretch of training with one objective: ``steps`` updates of the ``groups``."""
+
+    name: str
+    objective: Objective
+    groups: tuple[Group, ...]
+    steps: Count
+    batch_size: Count
+    learning_rate: LearningRates = LearningRates()
+    deform: bool = True  # apply `Config.deformation` to the moving image
+    schedule: Literal["constant", "cosine"] = "constant"
+
+    def __post_init__(self) -> None:
+        if not self.groups or len(set(self.groups)) != len(self.groups):
+            raise ValueError(
+                f"groups: expected each of {', '.join(get_args(Group))} at most once, got {self.groups}"
+            )
+
+
+@dataclass(frozen=True)
+class ValidationConfig:
+    """``batches`` fixed batches of the validation split, scored every ``every`` steps."""
+
+    batch_size: Count = 4
+    batches: Count = 4
+    every: Count = 500
+
+
+@dataclass(frozen=True)
+class Config:
+    """A whole run."""
+
+    name: str
+    data: DataConfig
+    stages: tuple[Stage, ...]
+    seed: Annotated[int, Between(0)] = 1
+    deformation: DeformationConfig = DeformationConfig()
+    common: DeformationConfig = DeformationConfig()
+    network: NetworkConfig = NetworkConfig()
+    weights: LossWeights = LossWeights()
+    validation: ValidationConfig = ValidationConfig()
+    threads: Count | None = None  # None: TensorFlow chooses
+
+    def __post_init__(self) -> None:
+        if not self.name or Path(self.name).name != self.name:
+            raise ValueError(f"name: expected the name of a folder under runs/, got {self.name!r}")
+        if not self.stages:
+            raise ValueError("stages: expected at least one stage")
+        names = [stage.name for stage in self.stages]
+        if len(set(names)) != len(names):
+            raise ValueError(f"stages: expected different names, got {', '.join(names)}")
+
+
+def load_config(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """Read a config and apply ``overrides`` ("data.root=images", "stages.0.steps=10"; values are YAML).
+
+    Raises:
+        InputError: no such config, unknown key, wrong type or value out of range.
+    """
+    path = find_config(name_or_path)
+    source = " ".join([str(path), *(f"--set {assignment}" for assignment in overrides)])
+    try:
+        mapping = read_mapping(path)
+        for assignment in overrides:
+            override(mapping, assignment)
+        return build(Config, mapping)
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from None
+
+
+def save_config(config: Config, path: str | Path) -> None:
+    """Write the whole config, defaults included; `load_config` gives an equal one back."""
+    path = Path(path)
+    beside = path.with_name(f".{path.name}.partial")
+    beside.write_text(
+        yaml.safe_dump(to_plain(config), sort_keys=False, allow_unicode=True, default_flow_style=None),
+        encoding="utf-8",
+    )
+    os.replace(beside, path)
+
+
+def find_config(name_or_path: str | Path) -> Path:
+    """The file meant by a path, by ``demo`` or, where no such file lies here, by ``configs/demo.yaml``."""
+    given = Path(name_or_path)
+    if given.is_file():
+        return given
+    shipped = _shipped_configs()
+    if given.parent in (Path(), Path("configs")) and given.suffix in ("", ".yaml") and given.stem in shipped:
+        return shipped[given.stem]
+    raise InputError(
+        f"{given}: no such file, and not one of the configs that come along: {', '.join(sorted(shipped))}"
+    )
+
+
+def _shipped_configs() -> dict[str, Path]:
+    # A wheel has them as package data; in a clone they lie beside the package.
+    package = Path(__file__).parent
+    folder = next(path for path in (package / "configs", package.parent / "configs") if path.is_dir())
+    return {path.stem: path for path in folder.glob("*.yaml")}
+
+
+def _per_axis(name: str, values: tuple[float, ...], ndim: int) -> tuple[float, ...]:
+    if len(values) == 1:
+        return values * ndim
+    if len(values) != ndim:
+        raise ValueError(f"{name}: expected {ndim} numbers (ndim), got {list(values)}")
+    return values
