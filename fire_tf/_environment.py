@@ -58,8 +58,8 @@ def check_environment() -> None:
 def quieten_tensorflow() -> None:
     """Ask TensorFlow's C++ side for silence, unless the user has chosen a level.
 
-    3 and not 2: TensorFlow 2.15 logs the double registration of cuDNN, cuFFT and cuBLAS as errors, though it is
-    harmless and happens on every machine. Real failures reach Python as exceptions.
+    3 and not 2: TensorFlow 2.15 logs the double registration of cuDNN, cuFFT and cuBLAS as errors, though it
+    is harmless and happens on every machine. Real failures reach Python as exceptions.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 

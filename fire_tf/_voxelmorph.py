@@ -1,11 +1,11 @@
 """The one door to voxelmorph, neurite and TensorFlow Addons.
 
-Write ``from fire_tf._voxelmorph import ne, tfa, vxm``. Nothing else in the package imports these three, because
-none of them imports as it is:
+Write ``from fire_tf._voxelmorph import ne, tfa, vxm``. Nothing else in the package imports these three,
+because none of them imports as it is:
 
 - neurite 0.2 decorates constructors at import with ``inspect.getargspec(func)``, which Python 3.11 no longer
   has, and unpacks four values; ``getfullargspec`` gives seven, of which they are the first four.
-- neurite and voxelmorph choose PyTorch instead of TensorFlow where ``NEURITE_BACKEND`` or ``VXM_BACKEND`` says so.
+- neurite and voxelmorph choose PyTorch, not TensorFlow, where ``NEURITE_BACKEND`` or ``VXM_BACKEND`` says so.
 - TensorFlow Addons warns twice at import that its development has ended. The version is pinned and we use one
   layer of it, so the notice tells a user nothing to act on; its other warnings are left alone.
 

@@ -105,7 +105,7 @@ class NetworkConfig:
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Factor of each term of L; the paper's are 1, and null for ``r_smooth`` stands for its rule for lambda."""
+    """Factor of each term of L; the paper's are 1, and null for ``r_smooth`` means its rule for lambda."""
 
     syn_acc: NotNegative = 1.0
     syn_fea: NotNegative = 1.0

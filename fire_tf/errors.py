@@ -13,7 +13,7 @@ EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 
 class InputError(ValueError):
-    """A file, option or value given by the user cannot be used; the message names it and the cause in one line."""
+    """A file, option or value of the user's cannot be used; the message, one line, names it and says why."""
 
 
 def exit_cleanly(main: Callable[Parameters, Result]) -> Callable[Parameters, Result]:

@@ -1,9 +1,9 @@
 """YAML to dataclasses, checked against their type hints; every error names the full path of the key.
 
 Hints understood: dataclasses, ``bool``, ``int``, ``float``, ``str``, ``Literal``, ``X | None``,
-``tuple[X, ...]``, ``tuple[X, Y]``, ``dict[K, V]`` and ``Annotated`` with `Between`, `Ordered`, `MultipleOf` and
-`ScalarAllowed`. A dataclass checks what concerns several of its fields in ``__post_init__``, by a ValueError
-whose message starts with the field's name.
+``tuple[X, ...]``, ``tuple[X, Y]``, ``dict[K, V]`` and ``Annotated`` with `Between`, `Ordered`, `MultipleOf`
+and `ScalarAllowed`. A dataclass checks what concerns several of its fields in ``__post_init__``, by a
+ValueError whose message starts with the field's name.
 """
 
 import dataclasses
