@@ -1,0 +1,194 @@
+"""Training pairs as a tf.data pipeline, and the same samples undeformed for evaluation.
+
+An element is a dict of float32 tensors (with a batch axis in front):
+
+    a, b          (*canvas, 1)  the two images in [-1, 1], background -1
+    displacement  (*canvas, n)  D(x) - x in voxels, the drawn deformation of one of them
+    affine        (n, n + 1)    its affine part A in centred voxel coordinates: D(x) = A(x + u(x))
+    moves_a       ()            1.0 if `a` is the deformed image, else 0.0
+
+Both images first get a common transform C (augmentation), one of them D as well: if the stored pair is (p, q), then
+``b(x) = q(C(x))`` and ``a(x) = p(C(D(x)))``, so that ``b o D`` matches `a`. Every image is interpolated once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from fire_tf import deformations
+from fire_tf._voxelmorph import vxm
+from fire_tf.cache import load_split
+from fire_tf.config import DataConfig, DeformationConfig
+from fire_tf.images import BACKGROUND
+
+_PARALLEL = 2  # elements made at the same time; more would take the cores from training
+_AHEAD = 2  # batches kept ready
+_TISSUE = BACKGROUND + 0.1  # brighter than this counts as the object that must stay on the canvas
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One undeformed pair: `a`, `b` (*canvas) float32 in [-1, 1]; `labels` (*canvas) valid for both, or None.
+
+    `name` tells the slice too ("sub-01_z070"); `spacing` is in mm, one number per canvas axis.
+    """
+
+    subject: str
+    name: str
+    a: np.ndarray
+    b: np.ndarray
+    labels: np.ndarray | None
+    spacing: tuple[float, ...]
+
+
+def load_subjects(config: DataConfig, split: str) -> list[Sample]:
+    """All samples of a split ("train", "validate", "test"), subject by subject, slices from the bottom up.
+
+    Raises InputError for images that cannot be used and for a split that holds none.
+    """
+    samples = []
+    for subject in load_split(config, split):
+        for index, position in enumerate(subject.slices):
+            name = subject.subject + (f"_z{position:03d}" if len(config.canvas) == 2 else "")
+            labels = None if subject.labels is None else subject.labels[index]
+            a, b = subject.a[index].astype(np.float32), subject.b[index].astype(np.float32)
+            samples.append(Sample(subject.subject, name, a, b, labels, tuple(map(float, subject.spacing))))
+    return samples
+
+
+def build_dataset(
+    config: DataConfig,
+    deformation: DeformationConfig | None,
+    common: DeformationConfig | None,
+    *,
+    split: str,
+    batch_size: int,
+    moving: str,
+    seed: int,
+    repeat: bool,
+    start: int = 0,
+) -> tf.data.Dataset:
+    """Batches of freshly deformed pairs; element i depends on (seed, i) alone.
+
+    moving: the image that is deformed: "a", "b", or "either" (drawn).
+    deformation, common: ranges of D and of C; None leaves it out.
+    repeat: draw without end (full batches); else every sample once, the last batch as it comes.
+    start: number of the first element, so that a run goes on where it stopped.
+    """
+    if moving not in ("a", "b", "either"):
+        raise ValueError(f"moving must be 'a', 'b' or 'either', got {moving!r}")
+    if batch_size < 1 or start < 0:
+        raise ValueError(f"expected batch_size >= 1 and start >= 0, got {batch_size} and {start}")
+    stock = _load_stock(config, split)
+    draw = _Draw(stock, deformation, common, moving, seed)
+    # The order of steps: numbers are counted, not images, so skipping costs nothing; everything random is then
+    # made from (seed, number), so parallel workers cannot change it; the element is drawn, warped and only then
+    # batched, and prefetching comes last, so that batches are made while the model trains.
+    numbers = tf.data.Dataset.range(start, np.iinfo(np.int64).max if repeat else max(start, len(stock.a)))
+    elements = numbers.map(draw, num_parallel_calls=_PARALLEL, deterministic=True)
+    return elements.batch(batch_size, drop_remainder=repeat).prefetch(_AHEAD)
+
+
+class _Stock(NamedTuple):
+    """All s samples of a split in memory."""
+
+    a: tf.Tensor  # (s, *canvas) float16
+    b: tf.Tensor
+    extent: tf.Tensor  # (s, k, n) centred voxel coordinates of the object's extreme points
+
+
+def _load_stock(config: DataConfig, split: str) -> _Stock:
+    subjects = load_split(config, split)
+    a = np.concatenate([subject.a for subject in subjects])
+    b = np.concatenate([subject.b for subject in subjects])
+    extent = np.stack([_extreme_points(np.maximum(pair[0], pair[1]) > _TISSUE) for pair in zip(a, b, strict=True)])
+    with tf.device("CPU:0"):
+        return _Stock(tf.constant(a), tf.constant(b), tf.constant(extent))
+
+
+def _extreme_points(mask: np.ndarray) -> np.ndarray:
+    """The points (k, n) of a mask that lie farthest in k directions, centred; k zeros for an empty one."""
+    directions = _directions(mask.ndim)
+    points = np.argwhere(mask).astype(np.float32) - (np.array(mask.shape, np.float32) - 1) / 2
+    if len(points) == 0:
+        return np.zeros_like(directions)
+    return points[np.argmax(points @ directions.T, axis=0)]
+
+
+def _directions(n: int) -> np.ndarray:
+    """Unit vectors (k, n) that cover the circle or the sphere: towards the cells of a 5 x 5 (x 5) cube's surface."""
+    cells = np.stack(np.meshgrid(*[np.arange(-2, 3)] * n, indexing="ij"), axis=-1).reshape(-1, n)
+    surface = cells[np.abs(cells).max(axis=1) == 2].astype(np.float32)
+    return surface / np.linalg.norm(surface, axis=1, keepdims=True)
+
+
+class _Draw:
+    """The map from an element's number to the element; see the module's docstring for what it holds."""
+
+    def __init__(
+        self,
+        stock: _Stock,
+        deformation: DeformationConfig | None,
+        common: DeformationConfig | None,
+        moving: str,
+        seed: int,
+    ):
+        self.stock, self.deformation, self.common, self.moving, self.seed = stock, deformation, common, moving, seed
+        self.canvas = tuple(stock.a.shape[1:])
+
+    def __call__(self, number: tf.Tensor) -> dict[str, tf.Tensor]:
+        seeds = tf.random.experimental.stateless_split(tf.stack([tf.constant(self.seed, tf.int64), number]), 3)
+        index = self._sample_index(number)
+        extent = tf.gather(self.stock.extent, index)
+        outer, outer_field = self._transform(self.common, seeds[0], extent)
+        extent = deformations.map_affine(deformations.invert(outer), extent)
+        affine, field = self._transform(self.deformation, seeds[1], extent)
+        still = tf.zeros([*self.canvas, len(self.canvas)])
+        displacement = deformations.displacement(affine, still if field is None else field)
+        moved = self._compose(outer, outer_field, displacement)
+        other = self._compose(outer, outer_field, still)
+        moves_a = self._moves_a(seeds[2])
+        return {
+            "a": self._read(self.stock.a, index, tf.where(moves_a, moved, other)),
+            "b": self._read(self.stock.b, index, tf.where(moves_a, other, moved)),
+            "displacement": displacement,
+            "affine": affine,
+            "moves_a": tf.cast(moves_a, tf.float32),
+        }
+
+    def _sample_index(self, number: tf.Tensor) -> tf.Tensor:
+        """Every sample once per epoch, in an order that depends on the seed and the epoch."""
+        count = tf.constant(len(self.stock.a), tf.int64)
+        epoch_seed = tf.stack([tf.constant(self.seed, tf.int64), -1 - number // count])
+        order = tf.random.experimental.stateless_shuffle(tf.range(count), epoch_seed)
+        return order[number % count]
+
+    def _moves_a(self, seed: tf.Tensor) -> tf.Tensor:
+        if self.moving == "either":
+            return tf.random.stateless_uniform([], seed) < 0.5
+        return tf.constant(self.moving == "a")
+
+    def _transform(
+        self, ranges: DeformationConfig | None, seed: tf.Tensor, extent: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor | None]:
+        """A random affine (n, n + 1) and field u (*canvas, n); None for a field that is zero by its range."""
+        n = len(self.canvas)
+        if ranges is None:
+            return tf.eye(n, n + 1), None
+        drawn = deformations.draw_parameters(ranges, self.canvas, seed)
+        # u moves the object's border by less than its peak as a rule: half of it is the margin.
+        affine = deformations.keep_inside(deformations.affine_matrix(drawn), extent, self.canvas, drawn.peak / 2)
+        if ranges.peak[1] == 0:
+            return affine, None
+        return affine, deformations.smooth_field(drawn.control, drawn.peak, self.canvas, ranges.control_points)
+
+    def _compose(self, outer: tf.Tensor, field: tf.Tensor | None, inner: tf.Tensor) -> tf.Tensor:
+        return inner if self.common is None else deformations.compose(outer, field, inner)
+
+    def _read(self, images: tf.Tensor, index: tf.Tensor, displacement: tf.Tensor) -> tf.Tensor:
+        image = tf.cast(tf.gather(images, index), tf.float32)[..., tf.newaxis]
+        return vxm.utils.transform(image, displacement, fill_value=BACKGROUND)

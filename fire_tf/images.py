@@ -1,0 +1,243 @@
+"""NIfTI images in, arrays on the model's canvas out.
+
+Every image becomes a three-dimensional array in RAS order (first axis left to right, second back to front, third
+foot to head, as near as the axes of the file allow) with the affine that maps its voxels to world millimetres (RAS+).
+A two-dimensional image is a volume of one slice, its singleton axis last. The canvas is the fixed grid that a model
+works on: the image's own axes, the configured spacing, a fixed number of voxels.
+
+Nothing here needs TensorFlow.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
+from scipy import ndimage
+
+from fire_tf.errors import InputError
+
+BACKGROUND = -1.0
+"""The normalised value of what lies outside the object and outside the image."""
+
+_SAME_SPACING = 1e-3  # relative: spacings that differ by less are one spacing (headers are float32)
+_TISSUE = 0.05  # part of the range above the background below which a voxel counts as empty (noise)
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image as read: `data` (X, Y, Z) in RAS order, `affine` (4, 4) from its voxels to world mm (RAS+)."""
+
+    data: np.ndarray
+    affine: np.ndarray
+    path: str
+
+    @property
+    def spacing(self) -> np.ndarray:
+        """Voxel size in mm along the three axes."""
+        return np.linalg.norm(self.affine[:3, :3], axis=0)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An image on the canvas.
+
+    data: `canvas` float32 in [-1, 1], background -1.
+    affine: (4, 4), canvas voxel -> world mm (RAS+); for a canvas of rank 2 the third voxel index is 0.
+    spacing: the canvas' voxel size in mm, one number per canvas axis.
+    """
+
+    data: np.ndarray
+    affine: np.ndarray
+    spacing: tuple[float, ...]
+
+
+def read_image(path: str | Path, *, labels: bool = False) -> Image:
+    """Read an image (or, with `labels`, a label map of whole numbers) and bring it to RAS order.
+
+    Raises InputError, naming the file and the cause, for whatever cannot be registered.
+    """
+    image = _open(path)
+    data, affine = _read_data(image, path), np.asarray(image.affine, dtype=np.float64)
+    data, affine = _as_volume(data, affine, path)
+    if not np.all(np.isfinite(affine)) or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+        raise InputError(f"{path}: its affine is singular, so its voxels have no place in the world")
+    data = _check_labels(data, path) if labels else _check_intensities(data, path)
+    orientation = io_orientation(affine)
+    affine = affine @ inv_ornt_aff(orientation, data.shape)
+    return _slice_axis_last(Image(np.ascontiguousarray(apply_orientation(data, orientation)), affine, str(path)))
+
+
+def _open(path: str | Path) -> nib.spatialimages.SpatialImage:
+    if not Path(path).is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        image = nib.load(path)
+    except (ImageFileError, nib.spatialimages.HeaderDataError, EOFError, OSError, ValueError, zlib.error) as error:
+        raise InputError(f"{path}: not an image that can be read as NIfTI ({_first_line(error)})") from error
+    if not isinstance(image, nib.spatialimages.SpatialImage):
+        raise InputError(f"{path}: holds a {type(image).__name__}, not an image on a voxel grid")
+    return image
+
+
+def _read_data(image: nib.spatialimages.SpatialImage, path: str | Path) -> np.ndarray:
+    dtype = image.get_data_dtype()
+    if dtype.kind not in "biuf":
+        raise InputError(f"{path}: holds {dtype} voxels (complex or colour), expected one real number per voxel")
+    if 0 in image.shape:
+        raise InputError(f"{path}: has no voxels (shape {image.shape})")
+    try:
+        return np.asanyarray(image.dataobj)
+    except (EOFError, OSError, ValueError, zlib.error) as error:
+        raise InputError(f"{path}: its data cannot be read, the file may be truncated ({_first_line(error)})") from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _as_volume(data: np.ndarray, affine: np.ndarray, path: str | Path) -> tuple[np.ndarray, np.ndarray]:
+    """Three axes: singleton ones are added to a 2D image and dropped from the end of a 4D one."""
+    shape = data.shape
+    if data.ndim < 2 or any(size != 1 for size in shape[3:]):
+        raise InputError(f"{path}: has shape {shape}, expected one 2D or 3D image")
+    data = data.reshape((*shape[:3], 1)[:3])
+    if data.shape[2] == 1 and not np.any(affine[:3, 2]):
+        # Writers of 2D files leave the third direction empty; any thickness will do.
+        affine = affine.copy()
+        affine[:3, 2] = np.cross(affine[:3, 0], affine[:3, 1])
+        affine[:3, 2] /= np.linalg.norm(affine[:3, 2]) or 1.0
+    return data, affine
+
+
+def _check_intensities(data: np.ndarray, path: str | Path) -> np.ndarray:
+    data = np.asarray(data, dtype=np.float32)
+    bad = data.size - int(np.isfinite(data).sum())
+    if bad:
+        raise InputError(f"{path}: holds {bad} voxels that are NaN or infinite")
+    if data.min() == data.max():
+        raise InputError(f"{path}: is constant (every voxel is {data.flat[0]:g})")
+    return data
+
+
+def _check_labels(data: np.ndarray, path: str | Path) -> np.ndarray:
+    if not np.all(np.isfinite(data)):
+        raise InputError(f"{path}: holds NaN or infinite labels")
+    rounded = np.rint(data)
+    if np.any(np.abs(rounded - data) > 1e-3) or rounded.min() < 0:
+        raise InputError(f"{path}: holds values that are not labels (whole numbers from 0)")
+    return rounded.astype(np.min_scalar_type(int(rounded.max())))
+
+
+def _slice_axis_last(image: Image) -> Image:
+    """A single coronal or sagittal slice becomes (X, Y, 1): its plane's two axes first."""
+    singles = [axis for axis, size in enumerate(image.data.shape) if size == 1]
+    if len(singles) != 1 or singles[0] == 2:
+        return image
+    order = [axis for axis in range(3) if axis != singles[0]] + singles
+    affine = image.affine[:, [*order, 3]]
+    return Image(np.ascontiguousarray(image.data.transpose(order)), affine, image.path)
+
+
+def foreground(data: np.ndarray) -> np.ndarray:
+    """Where there is tissue: voxels clearly above the background, which is the lowest value. Any shape."""
+    low = data.min()
+    above = data[data > low]
+    if above.size == 0:
+        return np.zeros(data.shape, dtype=bool)
+    return data > low + _TISSUE * (np.percentile(above, 99.5) - low)
+
+
+def normalise(data: np.ndarray, percentile: float) -> np.ndarray:
+    """Map the background to -1 and a high percentile of the rest to +1; clip what is brighter. Any shape.
+
+    The background is the lowest value, the rest every voxel above it: the share of the canvas that is empty has
+    no influence. A blank slice comes back as background.
+    """
+    low = data.min()
+    above = data[data > low]
+    if above.size == 0:
+        return np.full(data.shape, BACKGROUND, dtype=np.float32)
+    high = max(float(np.percentile(above, percentile)), np.nextafter(low, np.float32(np.inf)))
+    return np.clip(2.0 * (data - low) / (high - low) - 1.0, -1.0, 1.0).astype(np.float32)
+
+
+def canvas_grid(image: Image, spacing: Sequence[float], canvas: Sequence[int]) -> tuple[np.ndarray, tuple[int, int, int]]:
+    """The canvas' place in an image: its affine (4, 4), canvas voxel -> world mm, and its three-dimensional shape.
+
+    Along each axis the canvas is centred on the field of view if that fits, else on the bounding box of the
+    foreground. Where the image has the wanted spacing already, canvas voxels fall on image voxels. A canvas of
+    rank 2 keeps the image's slices as they are.
+    """
+    sizes = (*canvas, *image.data.shape[len(canvas):])
+    zooms = image.spacing
+    ratio = np.ones(3)
+    ratio[: len(canvas)] = np.asarray(spacing) / zooms[: len(canvas)]
+    ratio[np.abs(ratio - 1) < _SAME_SPACING] = 1.0
+    centre = (np.asarray(image.data.shape) - 1) / 2
+    too_large = np.asarray(image.data.shape) > np.asarray(sizes) * ratio + 0.5
+    if too_large.any():
+        centre[too_large] = _bounding_box_centre(foreground(image.data))[too_large]
+    origin = centre - (np.asarray(sizes) - 1) / 2 * ratio
+    origin = np.where(ratio == 1, np.floor(origin + 0.5), origin)
+    to_image = np.diag([*ratio, 1.0])
+    to_image[:3, 3] = origin
+    return image.affine @ to_image, (int(sizes[0]), int(sizes[1]), int(sizes[2]))
+
+
+def _bounding_box_centre(mask: np.ndarray) -> np.ndarray:
+    """Centre of the smallest box around a mask, in voxels."""
+    boxes = ndimage.find_objects(mask.astype(np.uint8))
+    return np.array([(part.start + part.stop - 1) / 2 for part in boxes[0]])
+
+
+def resample(image: Image, affine: np.ndarray, shape: Sequence[int], *, nearest: bool = False) -> np.ndarray:
+    """Read an image on another grid: `affine` (4, 4) maps that grid's voxels to world mm, `shape` is its size (3).
+
+    Linear, or nearest for labels; outside the image its lowest value (0 for labels). A grid much coarser than the
+    image is read from a smoothed copy, so that nothing is aliased. A grid that falls on the image's own voxels is
+    cut out without interpolation.
+    """
+    matrix = np.linalg.inv(image.affine) @ affine
+    if image.data.shape[2] == 1 and shape[2] == 1:
+        # Two single slices: their planes are taken for the same one, whatever the third coordinate says.
+        matrix[2] = (0, 0, 1, 0)
+    outside = 0 if nearest else image.data.min()
+    if np.allclose(matrix[:3, :3], np.eye(3), atol=1e-4) and np.allclose(matrix[:3, 3], np.rint(matrix[:3, 3]), atol=1e-2):
+        return _cut(image.data, np.rint(matrix[:3, 3]).astype(int), shape, outside)
+    data = image.data
+    if not nearest:
+        step = np.linalg.norm(matrix[:3, :3], axis=1)
+        data = ndimage.gaussian_filter(data, np.sqrt(np.maximum(step**2 - 1, 0)) / 2.355, mode="nearest")
+    # grid-constant blends towards the outside: a grid that ends on the last voxel must not lose it to rounding.
+    return ndimage.affine_transform(
+        data, matrix[:3, :3], matrix[:3, 3], tuple(shape), order=0 if nearest else 1, mode="grid-constant", cval=outside
+    )
+
+
+def _cut(data: np.ndarray, start: np.ndarray, shape: Sequence[int], outside: float) -> np.ndarray:
+    """The box of `shape` that begins at voxel `start` (which may lie outside), filled up with `outside`."""
+    result = np.full(tuple(shape), outside, dtype=data.dtype)
+    first, stop = np.maximum(start, 0), np.minimum(start + np.asarray(shape), data.shape)
+    if np.all(stop > first):
+        source = tuple(slice(low, high) for low, high in zip(first, stop))
+        result[tuple(slice(low, high) for low, high in zip(first - start, stop - start))] = data[source]
+    return result
+
+
+def prepare(image: Image, spacing: Sequence[float], canvas: Sequence[int], percentile: float) -> Prepared:
+    """Put one image on a canvas of rank 2 or 3 and normalise it. Raises InputError where the ranks do not go together."""
+    if len(canvas) == 2 and image.data.shape[2] != 1:
+        raise InputError(f"{image.path}: has shape {image.data.shape}, expected a single slice (the model is 2D)")
+    if len(canvas) == 3 and image.data.shape[2] == 1:
+        raise InputError(f"{image.path}: is a single slice, expected a volume (the model is 3D)")
+    affine, shape = canvas_grid(image, spacing, canvas)
+    data = normalise(resample(image, affine, shape), percentile).reshape(tuple(canvas))
+    sizes = np.linalg.norm(affine[:3, :3], axis=0)[: len(canvas)]
+    return Prepared(data, affine, tuple(float(size) for size in sizes))
