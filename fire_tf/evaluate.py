@@ -1,0 +1,160 @@
+"""Measure a trained model, and baselines beside it, on pairs with labels.
+
+    python -m fire_tf.evaluate --model runs/t1_flair_2d --pairs DIR [--baselines ants] [--output DIR]
+    python -m fire_tf.evaluate --model runs/t1_flair_2d --split test --count 16 --seed 1 [--set deformation.rotation=[0,20]]
+
+The pairs are read from a folder (``fire_tf.pairs`` says in which form) or drawn: subjects of a split, their modality A moved by
+seeded random deformations. Written are ``pairs.csv`` (a row per pair, direction and method), ``labels.csv`` (the same per
+structure), ``summary.csv`` (mean and sd) and ``differences.csv`` (FIRE less each baseline, with 95 % intervals); the
+table is printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from fire_tf.baselines import Ants
+from fire_tf.config import load_config
+from fire_tf.drawn_pairs import draw_pairs
+from fire_tf.errors import InputError, exit_cleanly
+from fire_tf.grey_values import measure_synthesis
+from fire_tf.methods import Fire, Method, TrueDeformation, Unaligned
+from fire_tf.pairs import Pair, read_pairs
+from fire_tf.registration import modalities
+from fire_tf.scoring import DEFAULT_STRUCTURES, Scores, score
+from fire_tf.summary import differences, format_differences, format_summary, summarise, write_rows
+
+
+def evaluate(
+    pairs: Iterable[Pair],
+    methods: Sequence[Method],
+    *,
+    structures: dict[int, str] = DEFAULT_STRUCTURES,
+    directions: tuple[str, str] = ("moving onto fixed", "fixed onto moving"),
+    progress: bool = False,
+) -> Scores:
+    """Score every method on every pair in both directions; a method that does not apply to a pair is left out of it."""
+    scores = Scores()
+    for count, pair in enumerate(pairs, start=1):
+        for method in methods:
+            for result in method(pair):
+                scores.extend(score(pair, result, structures, directions))
+        if progress:
+            print(f"\r{count} pairs measured", end="", file=sys.stderr, flush=True)
+    if progress:
+        print(file=sys.stderr)
+    if not scores.pairs:
+        raise InputError("there is no pair to measure")
+    return scores
+
+
+def write_scores(scores: Scores, folder: Path) -> None:
+    """Write the four tables of the module's docstring into ``folder``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_rows(folder / "pairs.csv", scores.pairs)
+    write_rows(folder / "labels.csv", scores.labels)
+    write_rows(folder / "summary.csv", summarise(scores))
+    compared = differences(scores)
+    if compared:
+        write_rows(folder / "differences.csv", compared)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m fire_tf.evaluate", description=(__doc__ or "").split("\n")[0]
+    )
+    parser.add_argument("--model", type=Path, required=True, help="run folder, or the model folder in it")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument(
+        "--pairs", type=Path, help="folder of pairs that come already deformed, with its pairs.csv"
+    )
+    source.add_argument(
+        "--split", choices=("train", "validate", "test"), help="deform the subjects of this split"
+    )
+    parser.add_argument(
+        "--count", type=int, default=16, help="with --split: pairs to draw (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=1, help="with --split: seed of the draws (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="overrides",
+        help="change the config of the run, e.g. deformation.rotation=[0,20]",
+    )
+    parser.add_argument(
+        "--moving-modality", help="modality of the moving images (default: the model's modality A)"
+    )
+    parser.add_argument(
+        "--baselines", choices=("ants",), help="measure these on the same pairs (needs antspyx)"
+    )
+    parser.add_argument(
+        "--ants-starts",
+        type=int,
+        choices=(1, 3),
+        default=3,
+        help="starts of ANTs' affine search; the best result is kept (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--synthesis",
+        action="store_true",
+        help="also compare the synthesised images of the split's subjects with a grey value table",
+    )
+    parser.add_argument(
+        "--output", type=Path, help="folder for what is written (default: evaluation/ beside the model)"
+    )
+    return parser
+
+
+@exit_cleanly
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command; see the module's docstring."""
+    options = _parser().parse_args(arguments)
+    # TensorFlow takes seconds to load, which a request for help need not wait for.
+    from fire_tf.model import load_model
+
+    model = load_model(options.model)
+    config = load_config(run_config(options.model), options.overrides)
+    output = options.output or options.model / "evaluation"
+    moving, fixed = modalities(model, options.moving_modality)
+    pairs: Iterable[Pair] = (
+        read_pairs(options.pairs)
+        if options.pairs
+        else draw_pairs(config, options.split, options.count, options.seed, moving)
+    )
+    methods: list[Method] = [Unaligned(), Fire(model, moving)]
+    if options.baselines == "ants":
+        methods.append(Ants(starts=options.ants_starts))
+    methods.append(TrueDeformation())
+    scores = evaluate(
+        pairs,
+        methods,
+        structures=config.data.structures or DEFAULT_STRUCTURES,
+        directions=(f"{moving} onto {fixed}", f"{fixed} onto {moving}"),
+        progress=sys.stderr.isatty(),
+    )
+    write_scores(scores, output)
+    print(format_summary(summarise(scores)))
+    if options.baselines:
+        print("\n" + format_differences(differences(scores)))
+    if options.synthesis:
+        print("\n" + measure_synthesis(model, config, options.split or "test", output))
+    print(f"\nwritten to {output}")
+
+
+def run_config(model: Path) -> Path:
+    """The config that was saved with a model: in its own folder or in the run's."""
+    for path in (model / "config.yaml", model / "model" / "config.yaml"):
+        if path.is_file():
+            return path
+    raise InputError(f"{model}: has no config.yaml, so it is neither a run nor a model")
+
+
+if __name__ == "__main__":
+    main()

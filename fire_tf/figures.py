@@ -1,0 +1,150 @@
+"""Pictures: a registration at a glance, synthesised images, training curves. Images only, never label maps.
+
+Arrays are in RAS order and are turned so that a slice shows with its first axis to the right and its second upwards.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from fire_tf.metrics import brain_mask, jacobian_determinant, map_positions
+from fire_tf.pointmaps import AffineMap, Chain, InPlane, pull
+from fire_tf.registration import Registration
+
+_GRID_STEP = 8
+_TILES = 8
+
+
+def draw_registration(found: Registration, path: Path, names: tuple[str, str] = ("moving", "fixed")) -> None:
+    """Moving, fixed and warped image, both mixed, both synthesised images, the deformation and its log Jacobian.
+
+    Everything is on the models' canvases, in 3D the axial slice through the middle of the brain. ``names`` are the
+    modalities of moving and fixed image.
+    """
+    moving, fixed = found.moving.data, found.fixed.data
+    to_moving = InPlane(
+        Chain((AffineMap(found.fixed.affine), found.to_moving, AffineMap(found.moving.affine).inverse())),
+        fixed.ndim,
+    )
+    positions = map_positions(to_moving, fixed.shape)
+    warped = pull(moving, positions, outside=-1.0)
+    determinant = jacobian_determinant(positions)
+    figure = Figure(figsize=(13, 7), layout="constrained")
+    panels = figure.subplots(2, 4).ravel()
+    images = {
+        f"moving {names[0]}": moving,
+        f"fixed {names[1]}": fixed,
+        f"{names[0]} warped onto {names[1]}": warped,
+    }
+    for panel, (title, image) in zip(panels, images.items()):
+        _show(panel, _slice(image), title)
+    _show(panels[3], _checkerboard(_slice(warped), _slice(fixed)), "warped and fixed in turns")
+    _show(panels[4], _slice(found.from_moving.data), f"{found.from_moving.modality} synthesised from moving")
+    _show(panels[5], _slice(found.from_fixed.data), f"{found.from_fixed.modality} synthesised from fixed")
+    _show(panels[6], _slice(fixed), "where fixed is read from")
+    _draw_grid(panels[6], positions)
+    _show_jacobian(figure, panels[7], _slice(determinant), _slice(brain_mask(fixed, -1.0)))
+    save(figure, path)
+
+
+def draw_synthesis(rows: Mapping[str, Mapping[str, np.ndarray]], path: Path) -> None:
+    """A row of pictures per subject: ``rows[subject][title]`` is an image (*canvas) in [-1, 1]."""
+    columns = max(len(images) for images in rows.values())
+    figure = Figure(figsize=(3.2 * columns, 3.5 * len(rows)), layout="constrained")
+    panels = figure.subplots(len(rows), columns, squeeze=False)
+    for line, (subject, images) in zip(panels, rows.items()):
+        for panel, (title, image) in zip(line, images.items()):
+            _show(panel, _slice(image), f"{subject}: {title}")
+    save(figure, path)
+
+
+def draw_curves(metrics: Path, path: Path) -> None:
+    """Every loss of a run's ``metrics.csv`` over the steps, one panel each, ``val_`` columns beside their own."""
+    with open(metrics, newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    if not rows:
+        raise ValueError(f"{metrics}: holds no row yet")
+    table = {name: np.array([_number(row[name]) for row in rows]) for name in rows[0]}
+    steps = table.get("step", table.get("epoch", np.arange(len(rows), dtype=float)))
+    names = [
+        name
+        for name, values in table.items()
+        if name not in ("step", "epoch") and not name.startswith("val_") and np.isfinite(values).any()
+    ]
+    columns = 4
+    figure = Figure(figsize=(14, 2.7 * -(-len(names) // columns)), layout="constrained")
+    panels = figure.subplots(-(-len(names) // columns), columns, squeeze=False).ravel()
+    for panel, name in zip(panels, names):
+        for key, label in ((name, "training"), (f"val_{name}", "validation")):
+            known = np.isfinite(table.get(key, np.array([])))
+            if known.any():
+                panel.plot(steps[known], table[key][known], linewidth=1, label=label)
+        panel.set_title(name, fontsize=9)
+        panel.tick_params(labelsize=7)
+    panels[0].legend(fontsize=7)
+    for panel in panels[len(names) :]:
+        panel.set_axis_off()
+    save(figure, path)
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a PNG; the file appears whole or not at all."""
+    FigureCanvasAgg(figure)
+    beside = path.with_name(f".{path.stem}.part.png")
+    figure.savefig(beside, dpi=110)
+    os.replace(beside, path)
+
+
+def _slice(image: np.ndarray) -> np.ndarray:
+    """The image itself in 2D, its middle axial slice in 3D."""
+    return image if image.ndim == 2 else image[:, :, image.shape[2] // 2]
+
+
+def _show(panel: Axes, image: np.ndarray, title: str) -> None:
+    panel.imshow(image.T, cmap="gray", vmin=-1, vmax=1, origin="lower", interpolation="nearest")
+    panel.set_title(title, fontsize=9)
+    panel.set_axis_off()
+
+
+def _checkerboard(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    tiles = [np.arange(size) * _TILES // size for size in first.shape]
+    return np.where((tiles[0][:, None] + tiles[1][None, :]) % 2 == 0, first, second)
+
+
+def _draw_grid(panel: Axes, positions: np.ndarray) -> None:
+    """Lines of the fixed grid where they lie in the moving image; in 3D those of the middle slice, seen from above."""
+    plane = positions if positions.ndim == 3 else positions[:, :, positions.shape[2] // 2]
+    for lines in (plane[::_GRID_STEP], plane[:, ::_GRID_STEP].swapaxes(0, 1)):
+        for line in lines:
+            panel.plot(line[:, 0], line[:, 1], color="tab:orange", linewidth=0.5)
+    panel.set_xlim(-0.5, plane.shape[0] - 0.5)
+    panel.set_ylim(-0.5, plane.shape[1] - 0.5)
+
+
+def _show_jacobian(figure: Figure, panel: Axes, determinant: np.ndarray, mask: np.ndarray) -> None:
+    """Log2 of the Jacobian determinant inside the brain; folded voxels stand out in green."""
+    values = np.full(determinant.shape, np.nan)
+    values[mask & (determinant > 0)] = np.log2(determinant[mask & (determinant > 0)])
+    shown = panel.imshow(
+        values.T, cmap="RdBu_r", vmin=-1.5, vmax=1.5, origin="lower", interpolation="nearest"
+    )
+    folded = np.ma.masked_equal((mask & (determinant <= 0)).astype(float), 0.0)
+    panel.imshow(folded.T, cmap="brg", vmin=0, vmax=1, origin="lower", interpolation="nearest")
+    panel.set_title("log2 Jacobian (green: folded)", fontsize=9)
+    panel.set_axis_off()
+    figure.colorbar(shown, ax=panel, shrink=0.7)
+
+
+def _number(text: str | None) -> float:
+    try:
+        return float(text) if text else float("nan")
+    except ValueError:
+        return float("nan")

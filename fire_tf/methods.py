@@ -1,0 +1,80 @@
+"""The registration methods that are measured: each takes a pair and returns the maps that it found, in voxels."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Protocol
+
+from fire_tf.pairs import Pair
+from fire_tf.pointmaps import AffineMap, PointMap
+from fire_tf.registration import PairModel, register_pair
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a method found for one pair.
+
+    ``to_moving`` takes voxels of the fixed grid to voxels of the moving one (it warps moving onto fixed), ``to_fixed`` the
+    other way round. ``seconds`` and ``cpu_seconds`` are what finding the two took together.
+    """
+
+    method: str
+    to_moving: PointMap
+    to_fixed: PointMap
+    seconds: float = float("nan")
+    cpu_seconds: float = float("nan")
+
+
+class Method(Protocol):
+    """Registers a pair in one or several ways; an empty list says that the method does not apply to it."""
+
+    def __call__(self, pair: Pair) -> list[Result]: ...
+
+
+class Stopwatch:
+    """Wall-clock and CPU seconds since it was made."""
+
+    def __init__(self) -> None:
+        self._wall, self._cpu = time.perf_counter(), time.process_time()
+
+    def read(self) -> dict[str, float]:
+        """The two times as ``Result`` takes them."""
+        return {"seconds": time.perf_counter() - self._wall, "cpu_seconds": time.process_time() - self._cpu}
+
+
+class Unaligned:
+    """The images as they lie in the world."""
+
+    def __call__(self, pair: Pair) -> list[Result]:
+        still = AffineMap.identity(3)
+        return [Result("unaligned", *pair.in_voxels(still, still))]
+
+
+class TrueDeformation:
+    """The deformation that the moving image was made with, where it is known: what can be reached at best."""
+
+    def __call__(self, pair: Pair) -> list[Result]:
+        if pair.true_to_moving is None or pair.true_to_fixed is None:
+            return []
+        return [Result("true deformation", pair.true_to_moving, pair.true_to_fixed)]
+
+
+class Fire:
+    """A trained model, and its affine part alone. The first pair is registered twice: tracing is not timed."""
+
+    def __init__(self, model: PairModel, moving_modality: str | None = None) -> None:
+        self._model, self._moving_modality = model, moving_modality
+        self._traced = False
+
+    def __call__(self, pair: Pair) -> list[Result]:
+        if not self._traced:
+            register_pair(self._model, pair.moving, pair.fixed, self._moving_modality)
+            self._traced = True
+        watch = Stopwatch()
+        found = register_pair(self._model, pair.moving, pair.fixed, self._moving_modality)
+        times = watch.read()
+        return [
+            Result("FIRE affine", *pair.in_voxels(found.affine_to_moving, found.affine_to_fixed), **times),
+            Result("FIRE", *pair.in_voxels(found.to_moving, found.to_fixed), **times),
+        ]

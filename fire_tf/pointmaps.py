@@ -1,0 +1,211 @@
+"""Transforms as functions of points, in numpy: what measuring and writing to disk need.
+
+Every map here is a pull-back, as everywhere in the package: it takes points of the OUTPUT grid and returns the points of the
+INPUT grid that they are read from. Points are arrays ``(..., n)``, float64, in ``ij`` order, in voxel indices (the centre of
+the first voxel is 0) unless a function says that they are RAS+ mm. Affine parts are evaluated analytically, so they hold
+outside the field of view too; sampled displacements keep their edge value there, which leaves a map continuous.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from scipy.ndimage import map_coordinates
+
+
+class PointMap(Protocol):
+    """Anything that maps points ``(..., n)`` to points ``(..., n)``."""
+
+    def __call__(self, points: np.ndarray) -> np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class AffineMap:
+    """``p -> linear p + offset``; ``matrix`` is ``(n, n+1)`` or homogeneous ``(n+1, n+1)``, in voxel indices or mm."""
+
+    matrix: np.ndarray
+
+    def __post_init__(self) -> None:
+        matrix = np.asarray(self.matrix, dtype=np.float64)
+        if matrix.ndim != 2 or matrix.shape[0] not in (matrix.shape[1], matrix.shape[1] - 1):
+            raise ValueError(f"an affine map takes a matrix (n, n+1) or (n+1, n+1), got shape {matrix.shape}")
+        object.__setattr__(self, "matrix", matrix[: matrix.shape[1] - 1])
+
+    def __call__(self, points: np.ndarray) -> np.ndarray:
+        return points @ self.matrix[:, :-1].T + self.matrix[:, -1]
+
+    @property
+    def homogeneous(self) -> np.ndarray:
+        """The same map as an ``(n+1, n+1)`` matrix."""
+        last = np.zeros((1, self.matrix.shape[1]))
+        last[0, -1] = 1.0
+        return np.concatenate([self.matrix, last])
+
+    def inverse(self) -> AffineMap:
+        """The map that undoes this one."""
+        return AffineMap(np.linalg.inv(self.homogeneous))
+
+    def after(self, first: AffineMap) -> AffineMap:
+        """The map that applies ``first`` and then this one."""
+        return AffineMap(self.homogeneous @ first.homogeneous)
+
+    def extruded(self, ndim: int) -> AffineMap:
+        """The same map of the first axes of ``ndim``-dimensional points; it leaves the other axes as they are."""
+        own, matrix = len(self.matrix), np.eye(ndim + 1)
+        matrix[:own, :own], matrix[:own, -1] = self.matrix[:, :-1], self.matrix[:, -1]
+        return AffineMap(matrix)
+
+    @classmethod
+    def identity(cls, ndim: int) -> AffineMap:
+        """The map that leaves ``ndim``-dimensional points where they are."""
+        return cls(np.eye(ndim + 1))
+
+    @classmethod
+    def centred(cls, matrix: np.ndarray, shape: Sequence[int]) -> AffineMap:
+        """From voxelmorph's convention, ``(n, n+1)`` about the grid's centre ``(size - 1) / 2``, to voxel indices."""
+        centre = (np.asarray(shape, dtype=np.float64) - 1) / 2
+        linear, offset = (
+            np.asarray(matrix, dtype=np.float64)[:, :-1],
+            np.asarray(matrix, dtype=np.float64)[:, -1],
+        )
+        return cls(np.concatenate([linear, (offset + centre - linear @ centre)[:, None]], axis=1))
+
+
+@dataclass(frozen=True)
+class DisplacementMap:
+    """``p -> p + u(p)``, ``u`` being ``displacement`` ``(*shape, n)`` in voxels, interpolated linearly."""
+
+    displacement: np.ndarray
+
+    def __post_init__(self) -> None:
+        shape = np.shape(self.displacement)
+        if len(shape) < 2 or shape[-1] != len(shape) - 1:
+            raise ValueError(f"a displacement has the shape (*grid, {max(len(shape) - 1, 1)}), got {shape}")
+
+    def __call__(self, points: np.ndarray) -> np.ndarray:
+        return points + sample(self.displacement, points)
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Maps applied one after the other, the first one first: ``Chain((f, g))(p) = g(f(p))``."""
+
+    maps: tuple[PointMap, ...]
+
+    def __call__(self, points: np.ndarray) -> np.ndarray:
+        for step in self.maps:
+            points = step(points)
+        return points
+
+
+@dataclass(frozen=True)
+class Extruded:
+    """A map of the first ``ndim`` axes of points that have more; the other coordinates pass unchanged."""
+
+    inner: PointMap
+    ndim: int
+
+    def __call__(self, points: np.ndarray) -> np.ndarray:
+        return np.concatenate([self.inner(points[..., : self.ndim]), points[..., self.ndim :]], axis=-1)
+
+
+@dataclass(frozen=True)
+class InPlane:
+    """A map of 3D points seen within the planes ``k = 0`` of both grids: it takes and gives ``ndim`` coordinates."""
+
+    inner: PointMap
+    ndim: int
+
+    def __call__(self, points: np.ndarray) -> np.ndarray:
+        zeros = np.zeros((*points.shape[:-1], 3 - self.ndim))
+        return self.inner(np.concatenate([points, zeros], axis=-1))[..., : self.ndim]
+
+
+@dataclass(frozen=True)
+class AffineAfterDisplacement:
+    """``p -> A(p + u(p))``: the model's ``phi_af o phi_nr``, of which the affine part stays analytic."""
+
+    inner: DisplacementMap
+    affine: AffineMap
+
+    def __call__(self, points: np.ndarray) -> np.ndarray:
+        return self.affine(self.inner(points))
+
+
+def grid_points(shape: Sequence[int]) -> np.ndarray:
+    """Voxel indices of a grid as points, ``(*shape, n)``."""
+    return np.stack(
+        np.meshgrid(*[np.arange(size, dtype=np.float64) for size in shape], indexing="ij"), axis=-1
+    )
+
+
+def sample(field: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Values of ``field`` ``(*shape, c)`` at ``points`` ``(..., n)`` by linear interpolation, clamped at the edge: ``(..., c)``."""
+    coordinates = np.moveaxis(points, -1, 0)
+    channels = [
+        map_coordinates(field[..., c], coordinates, order=1, mode="nearest", output=np.float64)
+        for c in range(field.shape[-1])
+    ]
+    return np.stack(channels, axis=-1)
+
+
+def pull(image: np.ndarray, points: np.ndarray, *, nearest: bool = False, outside: float = 0.0) -> np.ndarray:
+    """``image`` ``(*shape)`` read at ``points`` ``(*output shape, n)``; beyond its grid the value is ``outside``.
+
+    Linear interpolation gives float32; nearest neighbour keeps the type, so labels stay labels. A point up to half a voxel
+    beyond the outermost voxel centres still belongs to that voxel for ``nearest``.
+    """
+    coordinates = np.moveaxis(points, -1, 0)
+    if nearest:
+        # Rounded here and not by scipy, which counts points less than half a voxel beyond the last centre as outside.
+        indices = np.floor(coordinates + 0.5).astype(np.int64)
+        size = np.asarray(image.shape).reshape((-1,) + (1,) * (indices.ndim - 1))
+        inside = np.all((indices >= 0) & (indices < size), axis=0)
+        values = image[tuple(np.clip(indices, 0, size - 1))]
+        return np.where(inside, values, np.asarray(outside, dtype=image.dtype))
+    # grid-constant blends towards the outside: a point on the last voxel must not be lost to rounding.
+    return map_coordinates(image.astype(np.float32), coordinates, order=1, mode="grid-constant", cval=outside)
+
+
+def split_affine(displacement: np.ndarray) -> AffineAfterDisplacement:
+    """A sampled displacement ``(*shape, n)`` (voxels) as a map that stays sensible outside its grid.
+
+    ``p + u(p)`` is its least-squares affine part, kept as a matrix, plus a remainder, which alone is clamped at the edge.
+    """
+    points = grid_points(displacement.shape[:-1])
+    matrix = fit_affine(points, points + displacement)
+    remainder = points + displacement - matrix(points)
+    # matrix(p) + r(p) = matrix(p + L^-1 r(p)), L the linear part.
+    inner = remainder @ np.linalg.inv(matrix.matrix[:, :-1]).T
+    return AffineAfterDisplacement(DisplacementMap(inner), matrix)
+
+
+def fit_affine(points: np.ndarray, targets: np.ndarray) -> AffineMap:
+    """The affine map nearest, in least squares, to one that takes ``points`` to ``targets`` (both ``(..., n)``)."""
+    ndim = points.shape[-1]
+    flat = np.concatenate([points.reshape(-1, ndim), np.ones((points.size // ndim, 1))], axis=1)
+    solution, *_ = np.linalg.lstsq(flat, targets.reshape(-1, ndim), rcond=None)
+    return AffineMap(solution.T)
+
+
+@dataclass(frozen=True)
+class InverseMap:
+    """The inverse of ``forward``, found point by point: ``q`` with ``forward(q) = p``.
+
+    Newton's method with the constant Jacobian of ``affine`` (the affine part of ``forward``), which converges while the
+    non-affine part stretches by less than its own distance.
+    """
+
+    forward: PointMap
+    affine: AffineMap
+    iterations: int = 50
+
+    def __call__(self, points: np.ndarray) -> np.ndarray:
+        solve = np.linalg.inv(self.affine.matrix[:, :-1]).T
+        found = self.affine.inverse()(points)
+        for _ in range(self.iterations):
+            found = found - (self.forward(found) - points) @ solve
+        return found

@@ -1,0 +1,114 @@
+"""Two images and a model in, maps in world coordinates out.
+
+A model works on its canvas, a user's images lie anywhere. Between them stand three affines, and the map that warps the
+moving image onto the fixed one is (a pull-back, so it starts at the fixed image)
+
+    world of fixed -> canvas of fixed -> (phi) -> canvas of moving -> world of moving.
+
+World points are ``(..., 3)`` in mm, RAS+, also for single slices, whose third canvas index is 0 in both images. Outside the
+canvas phi's affine part goes on analytically and its displacement keeps its edge value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from fire_tf.errors import InputError
+from fire_tf.images import Image, Prepared, prepare
+from fire_tf.pointmaps import AffineAfterDisplacement, AffineMap, Chain, DisplacementMap, Extruded, PointMap
+
+
+class PairModel(Protocol):
+    """What registering asks of a model (``fire_tf.model.FIRE`` has it)."""
+
+    canvas: tuple[int, ...]
+    ndim: int
+    preprocessing: Mapping[str, Any]
+
+    def predict_pair(self, a: np.ndarray, b: np.ndarray) -> dict[str, np.ndarray]: ...
+
+
+@dataclass(frozen=True)
+class Synthesis:
+    """An image made by the model on a canvas: ``data`` in [-1, 1], background -1, and the modality that it imitates."""
+
+    data: np.ndarray
+    affine: np.ndarray
+    modality: str
+
+
+@dataclass(frozen=True)
+class Registration:
+    """What a model found for a pair. Maps take world points of the OUTPUT image to world points of the INPUT image.
+
+    ``to_moving`` warps the moving image onto the fixed one, ``to_fixed`` the fixed image onto the moving one; the affine
+    maps are their affine parts alone. ``from_moving`` is the moving image in the fixed image's modality, in its own place;
+    ``from_fixed`` the other way round.
+    """
+
+    to_moving: PointMap
+    to_fixed: PointMap
+    affine_to_moving: AffineMap
+    affine_to_fixed: AffineMap
+    from_moving: Synthesis
+    from_fixed: Synthesis
+    moving: Prepared
+    fixed: Prepared
+
+
+def modalities(model: PairModel, moving_modality: str | None = None) -> tuple[str, str]:
+    """Names of the moving and of the fixed image's modality; without a name the moving one is the model's A."""
+    names = (str(model.preprocessing["modality_a"]), str(model.preprocessing["modality_b"]))
+    if moving_modality is None or moving_modality == names[0]:
+        return names
+    if moving_modality == names[1]:
+        return names[1], names[0]
+    raise InputError(f"moving modality {moving_modality!r}: this model knows {names[0]!r} and {names[1]!r}")
+
+
+def register_pair(
+    model: PairModel, moving: Image, fixed: Image, moving_modality: str | None = None
+) -> Registration:
+    """Register two images in RAS order (``fire_tf.images.read_image``) with one forward pass of the model."""
+    moving_name, fixed_name = modalities(model, moving_modality)
+    settings = (model.preprocessing["spacing"], model.canvas, model.preprocessing["percentile"])
+    on_canvas = {"moving": prepare(moving, *settings), "fixed": prepare(fixed, *settings)}
+    role = {"moving": "a", "fixed": "b"}
+    if moving_name != model.preprocessing["modality_a"]:
+        role = {"moving": "b", "fixed": "a"}
+    image_of = {role[name]: image.data[np.newaxis, ..., np.newaxis] for name, image in on_canvas.items()}
+    out = model.predict_pair(image_of["a"], image_of["b"])
+    forward = _world_maps(out, role["moving"], role["fixed"], on_canvas["moving"], on_canvas["fixed"])
+    inverse = _world_maps(out, role["fixed"], role["moving"], on_canvas["fixed"], on_canvas["moving"])
+    return Registration(
+        to_moving=forward[0],
+        affine_to_moving=forward[1],
+        to_fixed=inverse[0],
+        affine_to_fixed=inverse[1],
+        from_moving=_synthesis(out, role["fixed"], on_canvas["moving"], fixed_name),
+        from_fixed=_synthesis(out, role["moving"], on_canvas["fixed"], moving_name),
+        moving=on_canvas["moving"],
+        fixed=on_canvas["fixed"],
+    )
+
+
+def _world_maps(
+    out: Mapping[str, np.ndarray], source: str, target: str, source_image: Prepared, target_image: Prepared
+) -> tuple[PointMap, AffineMap]:
+    """The map from the target's world to the source's, and its affine part; ``source``, ``target`` are "a" and "b"."""
+    name = f"{source}_to_{target}"
+    shape = target_image.data.shape
+    affine = AffineMap.centred(out[f"affine_{name}"][0], shape)
+    phi = AffineAfterDisplacement(DisplacementMap(out[f"nonrigid_{name}"][0]), affine)
+    into = AffineMap(target_image.affine).inverse()
+    onward = AffineMap(source_image.affine)
+    whole = Chain((into, Extruded(phi, len(shape)), onward))
+    return whole, onward.after(affine.extruded(3)).after(into)
+
+
+def _synthesis(out: Mapping[str, np.ndarray], role: str, of: Prepared, modality: str) -> Synthesis:
+    return Synthesis(np.asarray(out[f"synth_{role}"][0, ..., 0]), of.affine, modality)

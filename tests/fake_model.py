@@ -1,0 +1,75 @@
+"""A model with known transforms, for tests of what lies around the network."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fire_tf.pointmaps import AffineAfterDisplacement, AffineMap, DisplacementMap, grid_points, pull
+
+
+class KnownModel:
+    """Answers ``predict_pair`` with the transforms it was given; synthesised images are the inputs with turned signs."""
+
+    def __init__(
+        self,
+        canvas: tuple[int, ...],
+        spacing: tuple[float, ...],
+        a_to_b: tuple[np.ndarray, np.ndarray] | None = None,
+        b_to_a: tuple[np.ndarray, np.ndarray] | None = None,
+    ):
+        ndim = len(canvas)
+        still = (np.eye(ndim, ndim + 1), np.zeros((*canvas, ndim)))
+        self.canvas, self.ndim = canvas, ndim
+        self.preprocessing = {
+            "modality_a": "T1",
+            "modality_b": "FLAIR",
+            "spacing": list(spacing),
+            "percentile": 99.5,
+        }
+        self.phis = {"a_to_b": a_to_b or still, "b_to_a": b_to_a or still}
+
+    def predict_pair(self, a: np.ndarray, b: np.ndarray) -> dict[str, np.ndarray]:
+        out = {"synth_b": -a, "synth_a": -b}
+        for name, image, warped in (("a_to_b", a, "warped_a"), ("b_to_a", b, "warped_b")):
+            affine, nonrigid = self.phis[name]
+            phi = AffineAfterDisplacement(DisplacementMap(nonrigid), AffineMap.centred(affine, self.canvas))
+            points = grid_points(self.canvas)
+            out |= {
+                f"affine_{name}": np.stack([affine] * len(image)),
+                f"nonrigid_{name}": np.stack([nonrigid] * len(image)),
+                f"flow_{name}": np.stack([phi(points) - points] * len(image)),
+                warped: np.stack([pull(one[..., 0], phi(points), outside=-1.0) for one in image])[
+                    ..., np.newaxis
+                ],
+            }
+        return out
+
+
+def turned(degrees: float, shift: tuple[float, ...]) -> np.ndarray:
+    """An affine (n, n + 1) in centred voxel coordinates: a turn in the first plane, then a shift in voxels."""
+    angle, ndim = np.deg2rad(degrees), len(shift)
+    matrix = np.eye(ndim, ndim + 1)
+    matrix[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    matrix[:, -1] = shift
+    return matrix
+
+
+def inverse_affine(matrix: np.ndarray) -> np.ndarray:
+    """The (n, n + 1) matrix that undoes another one."""
+    return AffineMap(matrix).inverse().matrix
+
+
+def brain_like(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
+    """A smooth, asymmetric, positive blob on a background of 0: (*shape) float32."""
+    centre = (np.asarray(shape) - 1) / 2
+    points = (grid_points(shape) - centre) / (0.36 * np.asarray(shape))
+    phases = np.random.default_rng(seed).uniform(0, 3, size=(2, len(shape)))
+    texture = np.sin(3 * points + phases[0]).sum(-1) + np.cos(2 * points[..., ::-1] + phases[1]).sum(-1)
+    inside = (points**2).sum(-1) < 1
+    return np.where(inside, 500 + 80 * texture, 0).astype(np.float32)
+
+
+def labels_of(image: np.ndarray) -> np.ndarray:
+    """Three structures cut from an image by its grey values: (*shape) uint8."""
+    cuts = np.quantile(image[image > 0], [1 / 3, 2 / 3])
+    return np.where(image > 0, 1 + np.digitize(image, cuts), 0).astype(np.uint8)
