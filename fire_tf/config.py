@@ -19,6 +19,7 @@ from fire_tf.typed_yaml import (
     Ordered,
     ScalarAllowed,
     build,
+    nearest,
     override,
     read_mapping,
     to_plain,
@@ -27,6 +28,7 @@ from fire_tf.typed_yaml import (
 Split = Literal["train", "validate", "test"]
 Group = Literal["affine", "nonrigid", "synthesis"]
 Objective = Literal["aligned", "known", "paper"]
+SPLITS: tuple[Split, ...] = get_args(Split)
 
 Count = Annotated[int, Between(1)]
 NotNegative = Annotated[float, Between(0)]
@@ -51,7 +53,7 @@ class DataConfig:
     modality_b: str = "FLAIR"
     labels: str | None = None  # folders: SUBJECT/seg.nii.gz
     structures: dict[int, str] = field(default_factory=dict)  # label value -> name
-    split: dict[Split, tuple[str, ...]] = field(default_factory=dict)  # folders: subjects; absent means none
+    split: dict[str, tuple[str, ...]] = field(default_factory=dict)  # folders: subjects; absent means none
     ndim: Literal[2, 3] = 2
     spacing: Annotated[tuple[Positive, ...], ScalarAllowed()] = (1.28,)
     canvas: Annotated[tuple[Annotated[int, MultipleOf(4)], ...], ScalarAllowed()] = (192,)
@@ -63,7 +65,10 @@ class DataConfig:
     def __post_init__(self) -> None:
         for name in ("spacing", "canvas"):
             object.__setattr__(self, name, _per_axis(name, getattr(self, name), self.ndim))
-        object.__setattr__(self, "split", {name: tuple(self.split.get(name, ())) for name in get_args(Split)})
+        for name in self.split:
+            if name not in SPLITS:
+                raise ValueError(f"split.{name}: unknown key; nearest known: {nearest(name, SPLITS)}")
+        object.__setattr__(self, "split", {name: tuple(self.split.get(name, ())) for name in SPLITS})
         owner: dict[str, str] = {}
         for name, subjects in self.split.items():
             for subject in subjects:

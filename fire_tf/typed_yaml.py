@@ -136,7 +136,7 @@ def build(cls: type[T], content: object, path: str = "") -> T:
     fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for key in content:
         if key not in fields:
-            raise InputError(f"{_join(path, key)}: unknown key; nearest known: {_nearest(key, fields)}")
+            raise InputError(f"{_join(path, key)}: unknown key; nearest known: {nearest(key, fields)}")
     hints = get_type_hints(cls, include_extras=True)
     values = {key: _convert(value, hints[key], _join(path, key)) for key, value in content.items()}
     for name, field in fields.items():
@@ -208,7 +208,7 @@ def _choice(value: Any, choices: Sequence[Any], path: str) -> Any:
             return choice
     known = ", ".join(map(str, choices))
     raise InputError(
-        f"{path}: expected one of {known}; got {_shown(value)}; nearest known: {_nearest(value, choices)}"
+        f"{path}: expected one of {known}; got {_shown(value)}; nearest known: {nearest(value, choices)}"
     )
 
 
@@ -250,7 +250,8 @@ def _index(entries: list[Any], name: str, key: str) -> int:
     raise InputError(f"{key}: expected an index from 0 to {len(entries) - 1}, got {name!r}")
 
 
-def _nearest(name: object, known: Iterable[Any]) -> str:
+def nearest(name: object, known: Iterable[Any]) -> str:
+    """The known name that looks most like ``name``."""
     return difflib.get_close_matches(str(name), [str(entry) for entry in known], n=1, cutoff=0.0)[0]
 
 

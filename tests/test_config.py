@@ -101,7 +101,7 @@ def test_overrides_reach_sections_lists_and_new_keys(small):
     [
         ("data.canvs=64", "data.canvs: unknown key; nearest known: canvas"),
         ("dat.root=x", "dat: unknown key; nearest known: data"),
-        ("data.split.trian=[a]", "got 'trian'; nearest known: train"),
+        ("data.split.trian=[a]", "data.split.trian: unknown key; nearest known: train"),
         ("stages.0.objective=papr", "stages[0].objective: expected one of aligned, known, paper; got 'papr'"),
         ("stages.0.groups=[afine]", "stages[0].groups[0]: expected one of affine, nonrigid, synthesis"),
         (

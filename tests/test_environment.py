@@ -42,6 +42,16 @@ def test_import_of_tensorflow_and_the_libraries_is_silent_and_leaves_no_patch():
     assert (result.stdout, result.stderr, result.returncode) == ("", "", 0)
 
 
+def test_import_of_every_module_is_silent():
+    code = (
+        "import importlib, pkgutil, fire_tf\n"
+        "for module in pkgutil.iter_modules(fire_tf.__path__):\n"
+        "    importlib.import_module('fire_tf.' + module.name)\n"
+    )
+    result = run_python(code)
+    assert (result.stdout, result.stderr, result.returncode) == ("", "", 0)
+
+
 def test_users_own_log_level_is_kept():
     code = "import os, fire_tf; print(os.environ['TF_CPP_MIN_LOG_LEVEL'])"
     assert run_python(code, TF_CPP_MIN_LOG_LEVEL="1").stdout == "1\n"
