@@ -185,14 +185,9 @@ def displacement(matrix: tf.Tensor, field: tf.Tensor) -> tf.Tensor:
     return map_affine(matrix, grid + field) - grid
 
 
-def compose(matrix: tf.Tensor, field: tf.Tensor | None, inner: tf.Tensor) -> tf.Tensor:
+def compose(matrix: tf.Tensor, field: tf.Tensor, inner: tf.Tensor) -> tf.Tensor:
     """Displacement of ``C o D`` (*canvas, n): C(y) = A(y + u(y)) by `matrix` and `field`, D by its displacement `inner`.
 
-    u is interpolated linearly and held constant outside the canvas; A is evaluated there as it is. Without a
-    `field`, u is zero.
+    u is interpolated linearly and held constant outside the canvas; A is evaluated there as it is.
     """
-    grid = centred_grid(inner.shape[:-1])
-    points = grid + inner
-    if field is not None:
-        points += vxm.utils.transform(field, inner)
-    return map_affine(matrix, points) - grid
+    return displacement(matrix, inner + vxm.utils.transform(field, inner))
