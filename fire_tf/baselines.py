@@ -1,8 +1,9 @@
 """ANTs, the reference that a learnt registration is measured against (needs ``antspyx``).
 
-Settings as well as we could find for T1 and FLAIR slices at 1.28 mm: the affine by Mattes mutual information (32 bins, every
-voxel sampled) as rigid, similarity, affine, each over the pyramid 6-4-2-1, the best of three starts turned by 0 and +-20 degrees
-about the centres of mass; SyN from there with mutual information (16 bins), step 0.1, field smoothing 3.
+Settings as well as we could find for T1 and FLAIR slices at 1.28 mm: the affine by Mattes mutual information
+(32 bins, every voxel sampled) as rigid, similarity, affine, each over the pyramid 6-4-2-1, the best of three
+starts turned by 0 and +-20 degrees about the centres of mass; SyN from there with mutual information (16
+bins), step 0.1, field smoothing 3.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ _STARTS = {1: (0.0,), 3: (0.0, -20.0, 20.0)}
 
 
 class Ants:
-    """ANTs affine, and SyN from it. One ``starts`` is what ANTs does by default; the best of 3 is harder to beat."""
+    """ANTs affine, and SyN from it. ANTs' own default is one start; the best of three is harder to beat."""
 
     def __init__(self, *, starts: int = 3, seed: int = 1, threads: int = 1) -> None:
         if starts not in _STARTS:
@@ -62,12 +63,12 @@ class Ants:
             outward = self._displacement(_warp_file(syn["fwdtransforms"]), pair.spacing("fixed"))
             back = self._displacement(_warp_file(syn["invtransforms"]), pair.spacing("fixed"))
         return [
-            Result("ANTs affine", linear, linear.inverse(), **affine_times),
+            Result("ANTs affine", linear, linear.inverse(), affine_times),
             Result(
                 "ANTs SyN",
                 AffineAfterDisplacement(outward, linear),
                 Chain((linear.inverse(), back)),
-                **syn_times,
+                syn_times,
             ),
         ]
 
@@ -102,7 +103,7 @@ class Ants:
         return min(found)[1]
 
     def _start(self, fixed: Any, moving: Any, angle: float, folder: Path) -> Path:
-        """A rotation by ``angle`` degrees in the first two axes that takes one centre of mass to the other."""
+        """A turn by ``angle`` degrees in the first two axes that takes one centre of mass to the other."""
         centres = [np.asarray(self._ants.get_center_of_mass(image)) for image in (fixed, moving)]
         linear = np.eye(fixed.dimension)
         cosine, sine = np.cos(np.deg2rad(angle)), np.sin(np.deg2rad(angle))

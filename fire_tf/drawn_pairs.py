@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from fire_tf.config import Config, DeformationConfig, Split
-from fire_tf.dataset import Sample, load_subjects
+from fire_tf.dataset import load_subjects
 from fire_tf.deformations import affine_matrix, draw_parameters, keep_inside, smooth_field
 from fire_tf.errors import InputError
 from fire_tf.images import BACKGROUND, Image
@@ -18,50 +18,54 @@ from fire_tf.pointmaps import (
     AffineMap,
     DisplacementMap,
     InverseMap,
+    PointMap,
     grid_points,
     pull,
 )
 
 
 def draw_pairs(config: Config, split: Split, count: int, seed: int, moving_modality: str) -> Iterator[Pair]:
-    """``count`` pairs, the subjects of the split in turn, a random slice of theirs in 2D; pair i depends on (seed, i) alone.
+    """``count`` pairs, the subjects of the split in turn, a random slice of theirs in 2D.
 
-    The level of all of them is called ``drawn``. Raises InputError where the split is empty or has no labels.
+    Pair i depends on (seed, i) alone; the level of all is called ``drawn``. Raises InputError where the split
+    is empty or has no labels.
     """
     samples = load_subjects(config.data, split)
     subjects = sorted({sample.subject for sample in samples})
     if not subjects:
         raise InputError(f"split {split}: the config names no subject for it")
-    if samples[0].labels is None:
-        raise InputError(f"split {split}: its subjects have no label maps, so there is nothing to score")
     for index in range(count):
         subject = subjects[index % len(subjects)]
         candidates = [sample for sample in samples if sample.subject == subject]
         sample = candidates[np.random.default_rng([seed, index]).integers(len(candidates))]
-        yield _deform(sample, config.deformation, (seed, index), moving_modality == config.data.modality_a)
+        if sample.labels is None:
+            raise InputError(f"{sample.name}: has no label map, so there is nothing to score")
+        moves_a = moving_modality == config.data.modality_a
+        original, fixed = (sample.a, sample.b) if moves_a else (sample.b, sample.a)
+        to_fixed = draw_map(config.deformation, original, (seed, index))
+        name = f"{sample.name} #{index}"
+        moving, moving_labels = _deform(original, sample.labels, to_fixed)
+        yield Pair(
+            name=name,
+            level="drawn",
+            subject=sample.subject,
+            moving=_as_image(moving, sample.spacing, f"{name}, moving"),
+            fixed=_as_image(fixed, sample.spacing, f"{name}, fixed"),
+            moving_labels=moving_labels,
+            fixed_labels=sample.labels,
+            true_to_fixed=to_fixed,
+            true_to_moving=InverseMap(to_fixed, to_fixed.affine),
+        )
 
 
-def _deform(sample: Sample, ranges: DeformationConfig, seed: tuple[int, int], moves_a: bool) -> Pair:
-    """A sample as a pair: one of its images and its labels are pulled through a random deformation, each once."""
-    original, fixed = (sample.a, sample.b) if moves_a else (sample.b, sample.a)
-    to_fixed = draw_map(ranges, original, seed)
-    positions = to_fixed(grid_points(original.shape))
-    name = f"{sample.name} #{seed[1]}"
-    return Pair(
-        name=name,
-        level="drawn",
-        subject=sample.subject,
-        moving=_as_image(pull(original, positions, outside=BACKGROUND), sample.spacing, f"{name}, moving"),
-        fixed=_as_image(fixed, sample.spacing, f"{name}, fixed"),
-        moving_labels=pull(sample.labels, positions, nearest=True),
-        fixed_labels=sample.labels,
-        true_to_fixed=to_fixed,
-        true_to_moving=InverseMap(to_fixed, to_fixed.affine),
-    )
+def _deform(image: np.ndarray, labels: np.ndarray, to_fixed: PointMap) -> tuple[np.ndarray, np.ndarray]:
+    """An image and its labels (*canvas), each read once through the map."""
+    positions = to_fixed(grid_points(image.shape))
+    return pull(image, positions, outside=BACKGROUND), pull(labels, positions, nearest=True)
 
 
 def draw_map(ranges: DeformationConfig, image: np.ndarray, seed: tuple[int, int]) -> AffineAfterDisplacement:
-    """A random deformation D(x) = A(x + u(x)) in voxels that keeps the brain of ``image`` (*canvas) on the canvas."""
+    """A random D(x) = A(x + u(x)) in voxels that keeps the brain of ``image`` (*canvas) on the canvas."""
     canvas = image.shape
     drawn = draw_parameters(ranges, canvas, tf.constant(seed, tf.int32))
     centre = (np.asarray(canvas) - 1) / 2

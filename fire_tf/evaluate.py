@@ -1,12 +1,13 @@
 """Measure a trained model, and baselines beside it, on pairs with labels.
 
-    python -m fire_tf.evaluate --model runs/t1_flair_2d --pairs DIR [--baselines ants] [--output DIR]
-    python -m fire_tf.evaluate --model runs/t1_flair_2d --split test --count 16 --seed 1 [--set deformation.rotation=[0,20]]
+    python -m fire_tf.evaluate --model runs/t1_flair_2d --pairs DIR [--baselines ants] [--output DIR] python
+    -m fire_tf.evaluate --model runs/t1_flair_2d --split test --count 16 --seed 1 [--set
+    deformation.rotation=[0,20]]
 
-The pairs are read from a folder (``fire_tf.pairs`` says in which form) or drawn: subjects of a split, their modality A moved by
-seeded random deformations. Written are ``pairs.csv`` (a row per pair, direction and method), ``labels.csv`` (the same per
-structure), ``summary.csv`` (mean and sd) and ``differences.csv`` (FIRE less each baseline, with 95 % intervals); the
-table is printed.
+The pairs are read from a folder (``fire_tf.pairs`` says in which form) or drawn: subjects of a split, their
+modality A moved by seeded random deformations. Written are ``pairs.csv`` (a row per pair, direction and
+method), ``labels.csv`` (the same per structure), ``summary.csv`` (mean and sd) and ``differences.csv`` (FIRE
+less each baseline, with 95 % intervals); the table is printed.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def evaluate(
     directions: tuple[str, str] = ("moving onto fixed", "fixed onto moving"),
     progress: bool = False,
 ) -> Scores:
-    """Score every method on every pair in both directions; a method that does not apply to a pair is left out of it."""
+    """Score every method on every pair in both directions, but for methods that do not apply to the pair."""
     scores = Scores()
     for count, pair in enumerate(pairs, start=1):
         for method in methods:

@@ -1,6 +1,7 @@
 """Pictures: a registration at a glance, synthesised images, training curves. Images only, never label maps.
 
-Arrays are in RAS order and are turned so that a slice shows with its first axis to the right and its second upwards.
+Arrays are in RAS order and are turned so that a slice shows with its first axis to the right and its second
+upwards.
 """
 
 from __future__ import annotations
@@ -24,10 +25,11 @@ _TILES = 8
 
 
 def draw_registration(found: Registration, path: Path, names: tuple[str, str] = ("moving", "fixed")) -> None:
-    """Moving, fixed and warped image, both mixed, both synthesised images, the deformation and its log Jacobian.
+    """Moving, fixed and warped image, both mixed, both synthesised images, the deformation and its log
+    Jacobian.
 
-    Everything is on the models' canvases, in 3D the axial slice through the middle of the brain. ``names`` are the
-    modalities of moving and fixed image.
+    Everything is on the models' canvases, in 3D the axial slice through the middle of the brain. ``names``
+    are the modalities of moving and fixed image.
     """
     moving, fixed = found.moving.data, found.fixed.data
     to_moving = InPlane(
@@ -44,7 +46,7 @@ def draw_registration(found: Registration, path: Path, names: tuple[str, str] = 
         f"fixed {names[1]}": fixed,
         f"{names[0]} warped onto {names[1]}": warped,
     }
-    for panel, (title, image) in zip(panels, images.items()):
+    for panel, (title, image) in zip(panels, images.items(), strict=False):
         _show(panel, _slice(image), title)
     _show(panels[3], _checkerboard(_slice(warped), _slice(fixed)), "warped and fixed in turns")
     _show(panels[4], _slice(found.from_moving.data), f"{found.from_moving.modality} synthesised from moving")
@@ -60,14 +62,14 @@ def draw_synthesis(rows: Mapping[str, Mapping[str, np.ndarray]], path: Path) -> 
     columns = max(len(images) for images in rows.values())
     figure = Figure(figsize=(3.2 * columns, 3.5 * len(rows)), layout="constrained")
     panels = figure.subplots(len(rows), columns, squeeze=False)
-    for line, (subject, images) in zip(panels, rows.items()):
-        for panel, (title, image) in zip(line, images.items()):
+    for line, (subject, images) in zip(panels, rows.items(), strict=True):
+        for panel, (title, image) in zip(line, images.items(), strict=True):
             _show(panel, _slice(image), f"{subject}: {title}")
     save(figure, path)
 
 
 def draw_curves(metrics: Path, path: Path) -> None:
-    """Every loss of a run's ``metrics.csv`` over the steps, one panel each, ``val_`` columns beside their own."""
+    """Every loss of a run's ``metrics.csv`` over the steps, a panel each, with its ``val_`` column."""
     with open(metrics, newline="") as stream:
         rows = list(csv.DictReader(stream))
     if not rows:
@@ -82,7 +84,7 @@ def draw_curves(metrics: Path, path: Path) -> None:
     columns = 4
     figure = Figure(figsize=(14, 2.7 * -(-len(names) // columns)), layout="constrained")
     panels = figure.subplots(-(-len(names) // columns), columns, squeeze=False).ravel()
-    for panel, name in zip(panels, names):
+    for panel, name in zip(panels, names, strict=False):
         for key, label in ((name, "training"), (f"val_{name}", "validation")):
             known = np.isfinite(table.get(key, np.array([])))
             if known.any():
@@ -120,7 +122,7 @@ def _checkerboard(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def _draw_grid(panel: Axes, positions: np.ndarray) -> None:
-    """Lines of the fixed grid where they lie in the moving image; in 3D those of the middle slice, seen from above."""
+    """Lines of the fixed grid where they lie in the moving image; in 3D the middle slice's, from above."""
     plane = positions if positions.ndim == 3 else positions[:, :, positions.shape[2] // 2]
     for lines in (plane[::_GRID_STEP], plane[:, ::_GRID_STEP].swapaxes(0, 1)):
         for line in lines:

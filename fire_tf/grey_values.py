@@ -1,7 +1,9 @@
-"""Is a synthesised image more than recoloured? It is compared with the best table from grey value to grey value.
+"""Is a synthesised image more than recoloured? It is compared with the best table from grey value to grey
+value.
 
-A table maps every grey value of modality A to one of B. The best one is the conditional mean, which no other function of
-the grey value alone can beat; fitted on the measured subject itself it is an oracle, as it has seen the true image.
+A table maps every grey value of modality A to one of B. The best one is the conditional mean, which no other
+function of the grey value alone can beat; fitted on the measured subject itself it is an oracle, as it has
+seen the true image.
 """
 
 from __future__ import annotations
@@ -57,10 +59,11 @@ def correlation(first: np.ndarray, second: np.ndarray, mask: np.ndarray) -> floa
 
 
 def measure_synthesis(model: PairModel, config: Config, split: Split, folder: Path) -> str:
-    """Correlation of synthesised and true B inside the brain, for each subject over all its slices (or its volume).
+    """Correlation of synthesised and true B inside the brain, for each subject over all its slices (or its
+    volume).
 
-    Beside it that of the table fitted on the subject itself and of one fitted on the training subjects. Writes
-    ``synthesis.csv`` and ``synthesis.png`` into ``folder``; returns the table as text.
+    Beside it that of the table fitted on the subject itself and of one fitted on the training subjects.
+    Writes ``synthesis.csv`` and ``synthesis.png`` into ``folder``; returns the table as text.
     """
     subjects = _stacks(load_subjects(config.data, split))
     if not subjects:
@@ -95,7 +98,7 @@ def measure_synthesis(model: PairModel, config: Config, split: Split, folder: Pa
 
 
 def synthesise(model: PairModel, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """B made from each of the images ``a`` (images, *canvas) by the model; their true ``b`` is passed but not used."""
+    """B made by the model from each of the images ``a`` (images, *canvas); their ``b`` has no influence."""
     parts = [
         model.predict_pair(
             a[start : start + _BATCH, ..., np.newaxis], b[start : start + _BATCH, ..., np.newaxis]
@@ -123,7 +126,7 @@ def _brains(images: np.ndarray) -> np.ndarray:
 
 def _fit_all(subjects: dict[str, tuple[np.ndarray, np.ndarray]]) -> GreyValueTable:
     pairs = [(a[mask], b[mask]) for a, b in subjects.values() for mask in [_brains(a) & _brains(b)]]
-    a, b = (np.concatenate(values) for values in zip(*pairs))
+    a, b = (np.concatenate(values) for values in zip(*pairs, strict=True))
     return GreyValueTable.fit(a, b, np.ones(len(a), dtype=bool))
 
 

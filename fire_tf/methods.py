@@ -1,29 +1,38 @@
-"""The registration methods that are measured: each takes a pair and returns the maps that it found, in voxels."""
+"""The registration methods that are measured: each takes a pair and returns the maps that it found."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from fire_tf.pairs import Pair
 from fire_tf.pointmaps import AffineMap, PointMap
 from fire_tf.registration import PairModel, register_pair
 
 
+class Times(NamedTuple):
+    """Wall-clock and CPU seconds."""
+
+    seconds: float
+    cpu_seconds: float
+
+
+NOT_TIMED = Times(float("nan"), float("nan"))
+
+
 @dataclass(frozen=True)
 class Result:
     """What a method found for one pair.
 
-    ``to_moving`` takes voxels of the fixed grid to voxels of the moving one (it warps moving onto fixed), ``to_fixed`` the
-    other way round. ``seconds`` and ``cpu_seconds`` are what finding the two took together.
+    ``to_moving`` takes voxels of the fixed grid to voxels of the moving one (it warps moving onto fixed),
+    ``to_fixed`` the other way round. ``times`` is what finding the two took together.
     """
 
     method: str
     to_moving: PointMap
     to_fixed: PointMap
-    seconds: float = float("nan")
-    cpu_seconds: float = float("nan")
+    times: Times = NOT_TIMED
 
 
 class Method(Protocol):
@@ -38,9 +47,9 @@ class Stopwatch:
     def __init__(self) -> None:
         self._wall, self._cpu = time.perf_counter(), time.process_time()
 
-    def read(self) -> dict[str, float]:
-        """The two times as ``Result`` takes them."""
-        return {"seconds": time.perf_counter() - self._wall, "cpu_seconds": time.process_time() - self._cpu}
+    def read(self) -> Times:
+        """Seconds until now."""
+        return Times(time.perf_counter() - self._wall, time.process_time() - self._cpu)
 
 
 class Unaligned:
@@ -61,7 +70,7 @@ class TrueDeformation:
 
 
 class Fire:
-    """A trained model, and its affine part alone. The first pair is registered twice: tracing is not timed."""
+    """A trained model, and its affine part alone. The first pair is run twice: tracing is not timed."""
 
     def __init__(self, model: PairModel, moving_modality: str | None = None) -> None:
         self._model, self._moving_modality = model, moving_modality
@@ -75,6 +84,6 @@ class Fire:
         found = register_pair(self._model, pair.moving, pair.fixed, self._moving_modality)
         times = watch.read()
         return [
-            Result("FIRE affine", *pair.in_voxels(found.affine_to_moving, found.affine_to_fixed), **times),
-            Result("FIRE", *pair.in_voxels(found.to_moving, found.to_fixed), **times),
+            Result("FIRE affine", *pair.in_voxels(found.affine_to_moving, found.affine_to_fixed), times),
+            Result("FIRE", *pair.in_voxels(found.to_moving, found.to_fixed), times),
         ]

@@ -1,7 +1,9 @@
-"""What a registration is measured by: overlap, surface distance, folding, inverse consistency, distance to the truth.
+"""What a registration is measured by: overlap, surface distance, folding, inverse consistency, distance to
+the truth.
 
-Label maps and masks are arrays ``(*shape)``, maps are pull-backs on points ``(..., n)`` (``fire_tf.pointmaps``), ``spacing``
-is in mm per axis. A value that does not exist (the overlap of two empty structures) is NaN, never a made-up number.
+Label maps and masks are arrays ``(*shape)``, maps are pull-backs on points ``(..., n)``
+(``fire_tf.pointmaps``), ``spacing`` is in mm per axis. A value that does not exist (the overlap of two empty
+structures) is NaN, never a made-up number.
 """
 
 from __future__ import annotations
@@ -31,8 +33,8 @@ def dice_per_structure(
 def hausdorff95(first: np.ndarray, second: np.ndarray, spacing: Sequence[float]) -> float:
     """95th percentile Hausdorff distance in mm between the surfaces of two masks; NaN where either is empty.
 
-    The surface of a mask is its voxels with a face neighbour outside it; distances run between voxel centres. The larger
-    of the two directions' 95th percentiles is returned.
+    The surface of a mask is its voxels with a face neighbour outside it; distances run between voxel centres.
+    The larger of the two directions' 95th percentiles is returned.
     """
     first, second = _masks(first, second)
     if not first.any() or not second.any():
@@ -50,8 +52,9 @@ def hausdorff95(first: np.ndarray, second: np.ndarray, spacing: Sequence[float])
 def jacobian_determinant(positions: np.ndarray, voxel_volume: float = 1.0) -> np.ndarray:
     """Jacobian determinant of a sampled map by central differences (one-sided at the edge): ``(*shape)``.
 
-    ``positions`` ``(*shape, n)`` are the mapped voxels. In voxels of a grid alike the determinant is dimensionless as it
-    is; in mm, pass the signed ``voxel_volume`` of the grid (the determinant of its affine).
+    ``positions`` ``(*shape, n)`` are the mapped voxels. In voxels of a grid alike the determinant is
+    dimensionless as it is; in mm, pass the signed ``voxel_volume`` of the grid (the determinant of its
+    affine).
     """
     ndim = positions.shape[-1]
     if positions.ndim != ndim + 1:
@@ -71,8 +74,8 @@ def inverse_consistency(
 ) -> float:
     """Mean over the voxels p of ``mask`` of ``|back(outward(p)) - p|``, in mm (voxels for a spacing of ones).
 
-    ``outward`` takes the mask's grid to the other one and ``back`` returns. Both are evaluated as functions, so a point that
-    leaves the field of view is not clamped to its edge on the way.
+    ``outward`` takes the mask's grid to the other one and ``back`` returns. Both are evaluated as functions,
+    so a point that leaves the field of view is not clamped to its edge on the way.
     """
     points = np.argwhere(mask).astype(np.float64)
     return _mean_length(back(outward(points)) - points, spacing)
@@ -108,7 +111,9 @@ def _masks(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarra
 def _bounding_box(mask: np.ndarray) -> tuple[slice, ...]:
     """The smallest box around a mask; surfaces and the distances between them need no more."""
     indices = np.argwhere(mask)
-    return tuple(slice(low, high + 1) for low, high in zip(indices.min(axis=0), indices.max(axis=0)))
+    return tuple(
+        slice(low, high + 1) for low, high in zip(indices.min(axis=0), indices.max(axis=0), strict=True)
+    )
 
 
 def _gradient(values: np.ndarray) -> list[np.ndarray]:

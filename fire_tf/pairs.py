@@ -19,9 +19,9 @@ from fire_tf.pointmaps import AffineMap, Chain, InPlane, InverseMap, PointMap, s
 class Pair:
     """A moving and a fixed image with labels, and the true map where it is known.
 
-    Images are in RAS order, ``(X, Y, Z)`` with Z = 1 for a slice; label maps have the pair's ``ndim`` axes and so have the
-    points of every map, in voxels. ``true_to_fixed`` takes the moving grid to the fixed one (the moving image was made by
-    pulling it through this map), ``true_to_moving`` is its inverse.
+    Images are in RAS order, ``(X, Y, Z)`` with Z = 1 for a slice; label maps have the pair's ``ndim`` axes
+    and so have the points of every map, in voxels. ``true_to_fixed`` takes the moving grid to the fixed one
+    (the moving image was made by pulling it through this map), ``true_to_moving`` is its inverse.
     """
 
     name: str
@@ -61,8 +61,8 @@ class Pair:
 def read_pairs(folder: Path) -> Iterator[Pair]:
     """The pairs listed in ``folder/pairs.csv`` (columns ``folder, level, subject``).
 
-    Each one's folder holds ``moving``, ``fixed``, ``moving_seg``, ``fixed_seg`` and, where the truth is known, ``gt``
-    (``.nii.gz``): ``T(x) - x`` in mm along the grid's axes, ``moving(x) = original(T(x))``.
+    Each one's folder holds ``moving``, ``fixed``, ``moving_seg``, ``fixed_seg`` and, where the truth is
+    known, ``gt`` (``.nii.gz``): ``T(x) - x`` in mm along the grid's axes, ``moving(x) = original(T(x))``.
     """
     table = folder / "pairs.csv"
     if not table.is_file():

@@ -1,9 +1,10 @@
 """Transforms as functions of points, in numpy: what measuring and writing to disk need.
 
-Every map here is a pull-back, as everywhere in the package: it takes points of the OUTPUT grid and returns the points of the
-INPUT grid that they are read from. Points are arrays ``(..., n)``, float64, in ``ij`` order, in voxel indices (the centre of
-the first voxel is 0) unless a function says that they are RAS+ mm. Affine parts are evaluated analytically, so they hold
-outside the field of view too; sampled displacements keep their edge value there, which leaves a map continuous.
+Every map here is a pull-back, as everywhere in the package: it takes points of the OUTPUT grid and returns
+the points of the INPUT grid that they are read from. Points are arrays ``(..., n)``, float64, in ``ij``
+order, in voxel indices (the centre of the first voxel is 0) unless a function says that they are RAS+ mm.
+Affine parts are evaluated analytically, so they hold outside the field of view too; sampled displacements
+keep their edge value there, which leaves a map continuous.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ class PointMap(Protocol):
 
 @dataclass(frozen=True)
 class AffineMap:
-    """``p -> linear p + offset``; ``matrix`` is ``(n, n+1)`` or homogeneous ``(n+1, n+1)``, in voxel indices or mm."""
+    """``p -> linear p + offset``, given as ``(n, n+1)`` or homogeneous ``(n+1, n+1)``, in voxels or mm."""
 
     matrix: np.ndarray
 
@@ -53,7 +54,7 @@ class AffineMap:
         return AffineMap(self.homogeneous @ first.homogeneous)
 
     def extruded(self, ndim: int) -> AffineMap:
-        """The same map of the first axes of ``ndim``-dimensional points; it leaves the other axes as they are."""
+        """The same map of the first axes of ``ndim``-dimensional points; the other axes stay as they are."""
         own, matrix = len(self.matrix), np.eye(ndim + 1)
         matrix[:own, :own], matrix[:own, -1] = self.matrix[:, :-1], self.matrix[:, -1]
         return AffineMap(matrix)
@@ -65,7 +66,7 @@ class AffineMap:
 
     @classmethod
     def centred(cls, matrix: np.ndarray, shape: Sequence[int]) -> AffineMap:
-        """From voxelmorph's convention, ``(n, n+1)`` about the grid's centre ``(size - 1) / 2``, to voxel indices."""
+        """From voxelmorph's ``(n, n+1)`` about the grid's centre, ``(size - 1) / 2``, to voxel indices."""
         centre = (np.asarray(shape, dtype=np.float64) - 1) / 2
         linear, offset = (
             np.asarray(matrix, dtype=np.float64)[:, :-1],
@@ -114,7 +115,7 @@ class Extruded:
 
 @dataclass(frozen=True)
 class InPlane:
-    """A map of 3D points seen within the planes ``k = 0`` of both grids: it takes and gives ``ndim`` coordinates."""
+    """A map of 3D points, seen within the planes ``k = 0`` of both grids: ``ndim`` coordinates in and out."""
 
     inner: PointMap
     ndim: int
@@ -143,7 +144,7 @@ def grid_points(shape: Sequence[int]) -> np.ndarray:
 
 
 def sample(field: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Values of ``field`` ``(*shape, c)`` at ``points`` ``(..., n)`` by linear interpolation, clamped at the edge: ``(..., c)``."""
+    """``field`` ``(*shape, c)`` read linearly at points ``(..., n)``, clamped at the edge: ``(..., c)``."""
     coordinates = np.moveaxis(points, -1, 0)
     channels = [
         map_coordinates(field[..., c], coordinates, order=1, mode="nearest", output=np.float64)
@@ -153,14 +154,15 @@ def sample(field: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 
 def pull(image: np.ndarray, points: np.ndarray, *, nearest: bool = False, outside: float = 0.0) -> np.ndarray:
-    """``image`` ``(*shape)`` read at ``points`` ``(*output shape, n)``; beyond its grid the value is ``outside``.
+    """``image`` ``(*shape)`` read at ``points`` ``(*output shape, n)``; beyond its grid the value is
+    ``outside``.
 
-    Linear interpolation gives float32; nearest neighbour keeps the type, so labels stay labels. A point up to half a voxel
-    beyond the outermost voxel centres still belongs to that voxel for ``nearest``.
+    Linear interpolation gives float32; nearest neighbour keeps the type, so labels stay labels. A point up to
+    half a voxel beyond the outermost voxel centres still belongs to that voxel for ``nearest``.
     """
     coordinates = np.moveaxis(points, -1, 0)
     if nearest:
-        # Rounded here and not by scipy, which counts points less than half a voxel beyond the last centre as outside.
+        # Rounded here: scipy counts points less than half a voxel beyond the last centre as outside.
         indices = np.floor(coordinates + 0.5).astype(np.int64)
         size = np.asarray(image.shape).reshape((-1,) + (1,) * (indices.ndim - 1))
         inside = np.all((indices >= 0) & (indices < size), axis=0)
@@ -173,7 +175,8 @@ def pull(image: np.ndarray, points: np.ndarray, *, nearest: bool = False, outsid
 def split_affine(displacement: np.ndarray) -> AffineAfterDisplacement:
     """A sampled displacement ``(*shape, n)`` (voxels) as a map that stays sensible outside its grid.
 
-    ``p + u(p)`` is its least-squares affine part, kept as a matrix, plus a remainder, which alone is clamped at the edge.
+    ``p + u(p)`` is its least-squares affine part, kept as a matrix, plus a remainder, which alone is clamped
+    at the edge.
     """
     points = grid_points(displacement.shape[:-1])
     matrix = fit_affine(points, points + displacement)
@@ -184,7 +187,7 @@ def split_affine(displacement: np.ndarray) -> AffineAfterDisplacement:
 
 
 def fit_affine(points: np.ndarray, targets: np.ndarray) -> AffineMap:
-    """The affine map nearest, in least squares, to one that takes ``points`` to ``targets`` (both ``(..., n)``)."""
+    """The affine map that takes ``points`` to ``targets`` (both ``(..., n)``) best, in least squares."""
     ndim = points.shape[-1]
     flat = np.concatenate([points.reshape(-1, ndim), np.ones((points.size // ndim, 1))], axis=1)
     solution, *_ = np.linalg.lstsq(flat, targets.reshape(-1, ndim), rcond=None)
@@ -193,19 +196,23 @@ def fit_affine(points: np.ndarray, targets: np.ndarray) -> AffineMap:
 
 @dataclass(frozen=True)
 class InverseMap:
-    """The inverse of ``forward``, found point by point: ``q`` with ``forward(q) = p``.
+    """The inverse of ``forward``, found point by point: ``q`` with ``forward(q) = p`` within ``tolerance``.
 
-    Newton's method with the constant Jacobian of ``affine`` (the affine part of ``forward``), which converges while the
-    non-affine part stretches by less than its own distance.
+    Newton's method with the constant Jacobian of ``affine`` (the affine part of ``forward``), which converges
+    while the non-affine part stretches by less than its own distance.
     """
 
     forward: PointMap
     affine: AffineMap
+    tolerance: float = 1e-4
     iterations: int = 50
 
     def __call__(self, points: np.ndarray) -> np.ndarray:
         solve = np.linalg.inv(self.affine.matrix[:, :-1]).T
         found = self.affine.inverse()(points)
         for _ in range(self.iterations):
-            found = found - (self.forward(found) - points) @ solve
+            error = self.forward(found) - points
+            if np.abs(error).max(initial=0.0) < self.tolerance:
+                break
+            found = found - error @ solve
         return found

@@ -1,12 +1,12 @@
 """Two images and a model in, maps in world coordinates out.
 
-A model works on its canvas, a user's images lie anywhere. Between them stand three affines, and the map that warps the
-moving image onto the fixed one is (a pull-back, so it starts at the fixed image)
+A model works on its canvas, a user's images lie anywhere. Between them stand three affines, and the map that
+warps the moving image onto the fixed one is (a pull-back, so it starts at the fixed image)
 
     world of fixed -> canvas of fixed -> (phi) -> canvas of moving -> world of moving.
 
-World points are ``(..., 3)`` in mm, RAS+, also for single slices, whose third canvas index is 0 in both images. Outside the
-canvas phi's affine part goes on analytically and its displacement keeps its edge value.
+World points are ``(..., 3)`` in mm, RAS+, also for single slices, whose third canvas index is 0 in both
+images. Outside the canvas phi's affine part goes on analytically and its displacement keeps its edge value.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class PairModel(Protocol):
 
 @dataclass(frozen=True)
 class Synthesis:
-    """An image made by the model on a canvas: ``data`` in [-1, 1], background -1, and the modality that it imitates."""
+    """An image that the model made on a canvas, in [-1, 1], and the modality that it imitates."""
 
     data: np.ndarray
     affine: np.ndarray
@@ -43,11 +43,12 @@ class Synthesis:
 
 @dataclass(frozen=True)
 class Registration:
-    """What a model found for a pair. Maps take world points of the OUTPUT image to world points of the INPUT image.
+    """What a model found for a pair. Maps take world points of the OUTPUT image to world points of the INPUT
+    image.
 
-    ``to_moving`` warps the moving image onto the fixed one, ``to_fixed`` the fixed image onto the moving one; the affine
-    maps are their affine parts alone. ``from_moving`` is the moving image in the fixed image's modality, in its own place;
-    ``from_fixed`` the other way round.
+    ``to_moving`` warps the moving image onto the fixed one, ``to_fixed`` the fixed image onto the moving one;
+    the affine maps are their affine parts alone. ``from_moving`` is the moving image in the fixed image's
+    modality, in its own place; ``from_fixed`` the other way round.
     """
 
     to_moving: PointMap
@@ -61,7 +62,7 @@ class Registration:
 
 
 def modalities(model: PairModel, moving_modality: str | None = None) -> tuple[str, str]:
-    """Names of the moving and of the fixed image's modality; without a name the moving one is the model's A."""
+    """The moving and the fixed image's modality; without a name the moving one is the model's A."""
     names = (str(model.preprocessing["modality_a"]), str(model.preprocessing["modality_b"]))
     if moving_modality is None or moving_modality == names[0]:
         return names
@@ -99,7 +100,7 @@ def register_pair(
 def _world_maps(
     out: Mapping[str, np.ndarray], source: str, target: str, source_image: Prepared, target_image: Prepared
 ) -> tuple[PointMap, AffineMap]:
-    """The map from the target's world to the source's, and its affine part; ``source``, ``target`` are "a" and "b"."""
+    """The map from the target's world to the source's, and its affine part. Either is "a" or "b"."""
     name = f"{source}_to_{target}"
     shape = target_image.data.shape
     affine = AffineMap.centred(out[f"affine_{name}"][0], shape)

@@ -34,7 +34,7 @@ class Scores:
 
 
 class _Direction(NamedTuple):
-    """Warping ``source`` onto ``target``: ``pull_back`` takes target voxels to source voxels, ``back`` returns."""
+    """Warping ``source`` onto ``target``: ``pull_back`` maps target voxels to source ones, ``back`` back."""
 
     name: str
     source: str
@@ -44,7 +44,7 @@ class _Direction(NamedTuple):
 
 
 def score(pair: Pair, result: Result, structures: Mapping[int, str], names: tuple[str, str]) -> Scores:
-    """Score moving onto fixed and fixed onto moving; ``names`` are what the two directions are called in the rows."""
+    """Score moving onto fixed and fixed onto moving, two directions that the rows call by ``names``."""
     directions = (
         _Direction(names[0], "moving", "fixed", result.to_moving, result.to_fixed),
         _Direction(names[1], "fixed", "moving", result.to_fixed, result.to_moving),
@@ -65,7 +65,7 @@ def score(pair: Pair, result: Result, structures: Mapping[int, str], names: tupl
             common
             | {"dice": float(np.mean(overlaps)) if overlaps else float("nan")}
             | _pair_row(pair, direction, structures)
-            | {"seconds": result.seconds, "cpu_seconds": result.cpu_seconds}
+            | dict(result.times._asdict())
         )
     return scores
 
@@ -109,9 +109,11 @@ def _pair_row(pair: Pair, direction: _Direction, structures: Mapping[int, str]) 
 
 
 def _distance(pair: Pair, direction: _Direction, structures: Mapping[int, str]) -> float:
-    """Mean distance in mm to the true positions over the labelled voxels, both measured in the undeformed (fixed) image.
+    """Mean distance in mm to the true positions over the labelled voxels, both measured in the undeformed
+    (fixed) image.
 
-    Moving onto fixed: ``|T(phi(p)) - p|``; fixed onto moving: ``|phi(p) - T(p)|``, T the true map from moving to fixed.
+    Moving onto fixed: ``|T(phi(p)) - p|``; fixed onto moving: ``|phi(p) - T(p)|``, T the true map from moving
+    to fixed.
     """
     if pair.true_to_fixed is None:
         return float("nan")

@@ -45,12 +45,12 @@ def write_rows(path: Path, rows: Sequence[Row]) -> None:
 def summarise(scores: Scores) -> list[Row]:
     """Mean, sd and count of every measure per level, direction, method and (for overlap and HD95) structure.
 
-    NaN is left out and ``count`` says how many values remain. The row ``mean`` of a measure averages the structures'
-    means; its sd is that of the pairs' own averages.
+    NaN is left out and ``count`` says how many values remain. The row ``mean`` of a measure averages the
+    structures' means; its sd is that of the pairs' own averages.
     """
     rows: list[Row] = []
     for keys, labels in _grouped(scores.labels, ("level", "direction", "method")).items():
-        common: Row = dict(zip(("level", "direction", "method"), keys))
+        common: Row = dict(zip(("level", "direction", "method"), keys, strict=True))
         for measure in ("dice", "hd95_mm"):
             per_structure = {
                 name[0]: _values(group, measure) for name, group in _grouped(labels, ("structure",)).items()
@@ -79,10 +79,12 @@ def differences(
     ours: Sequence[str] = ("FIRE affine", "FIRE"),
     seed: int = 0,
 ) -> list[Row]:
-    """Dice of our methods less that of every baseline present, on the same pairs, with 95 % bootstrap intervals.
+    """Dice of our methods less that of every baseline present, on the same pairs, with 95 % bootstrap
+    intervals.
 
-    Pairs are resampled, not structures, so the interval of the row ``mean`` respects that the structures of a pair go
-    together. Pairs of one subject are treated as independent, which real subjects are not: read the intervals so.
+    Pairs are resampled, not structures, so the interval of the row ``mean`` respects that the structures of a
+    pair go together. Pairs of one subject are treated as independent, which real subjects are not: read the
+    intervals so.
     """
     rows: list[Row] = []
     for keys, labels in _grouped(scores.labels, ("level", "direction")).items():
@@ -122,7 +124,9 @@ def _differences(first: list[Row], second: list[Row], seed: int) -> list[Row]:
             "high": float(top),
             "count": count,
         }
-        for name, mean, bottom, top, count in zip(columns, [*means, np.nanmean(means)], low, high, counts)
+        for name, mean, bottom, top, count in zip(
+            columns, [*means, np.nanmean(means)], low, high, counts, strict=True
+        )
     ]
 
 

@@ -8,7 +8,7 @@ from fire_tf.pointmaps import AffineAfterDisplacement, AffineMap, DisplacementMa
 
 
 class KnownModel:
-    """Answers ``predict_pair`` with the transforms it was given; synthesised images are the inputs with turned signs."""
+    """Answers ``predict_pair`` with given transforms; a synthesised image is the input, inverted."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class KnownModel:
 
 
 def turned(degrees: float, shift: tuple[float, ...]) -> np.ndarray:
-    """An affine (n, n + 1) in centred voxel coordinates: a turn in the first plane, then a shift in voxels."""
+    """An affine (n, n + 1) in centred voxel coordinates: a turn in the first plane, then a shift."""
     angle, ndim = np.deg2rad(degrees), len(shift)
     matrix = np.eye(ndim, ndim + 1)
     matrix[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
