@@ -24,11 +24,9 @@ _TFA_NOTICE = r"\s*TensorFlow Addons \(TFA\) has ended development"
 
 
 @contextmanager
-def _old_getargspec() -> Iterator[None]:
-    """Give `inspect` the ``getargspec`` of Python 3.10, four values, where it is missing."""
-    if hasattr(inspect, "getargspec"):
-        yield
-        return
+def _four_value_getargspec() -> Iterator[None]:
+    """Give `inspect` a ``getargspec`` of four values; Python 3.10 has one, but it warns at every call."""
+    own = vars(inspect).get("getargspec")
 
     def getargspec(func: Callable[..., Any]) -> tuple[Any, ...]:
         return tuple(inspect.getfullargspec(func)[:4])
@@ -37,7 +35,10 @@ def _old_getargspec() -> Iterator[None]:
     try:
         yield
     finally:
-        del vars(inspect)["getargspec"]
+        if own is None:
+            del vars(inspect)["getargspec"]
+        else:
+            vars(inspect)["getargspec"] = own
 
 
 @contextmanager
@@ -57,7 +58,7 @@ def _without_end_of_life_notice() -> Iterator[None]:
         yield
 
 
-with _old_getargspec(), _tensorflow_backend():
+with _four_value_getargspec(), _tensorflow_backend():
     import neurite as ne
     import voxelmorph as vxm
 

@@ -30,10 +30,10 @@ def test_import_is_silent_and_leaves_tensorflow_alone():
 
 def test_import_of_tensorflow_and_the_libraries_is_silent_and_leaves_no_patch():
     code = (
-        "import inspect, os, warnings\nbefore = hasattr(inspect, 'getargspec')\n"
+        "import inspect, os, warnings\nbefore = vars(inspect).get('getargspec')\n"
         "from fire_tf._voxelmorph import ne, tfa, vxm\n"
         "assert ne.backend == vxm.backend == 'tensorflow'\n"
-        "assert hasattr(inspect, 'getargspec') == before\n"
+        "assert vars(inspect).get('getargspec') is before\n"
         "assert os.environ['VXM_BACKEND'] == os.environ['NEURITE_BACKEND'] == 'pytorch'\n"
         "assert not any('TFA' in str(entry[1]) for entry in warnings.filters)\n"
         "tfa.layers.InstanceNormalization; vxm.layers.SpatialTransformer; ne.layers.Resize\n"
@@ -125,11 +125,10 @@ def test_unknown_attribute_is_refused():
     assert "load_model" in dir(fire_tf)
 
 
-def test_getargspec_stand_in_gives_four_values():
-    from fire_tf._voxelmorph import _old_getargspec
+def test_getargspec_stand_in_gives_four_values_and_goes():
+    from fire_tf._voxelmorph import _four_value_getargspec
 
-    if hasattr(inspect, "getargspec"):
-        pytest.skip("Python 3.10 has its own")
-    with _old_getargspec():
-        assert inspect.getargspec(lambda a, b=1: None) == (["a", "b"], None, None, (1,))
-    assert not hasattr(inspect, "getargspec")
+    before = vars(inspect).get("getargspec")
+    with _four_value_getargspec():
+        assert vars(inspect)["getargspec"](lambda a, b=1: None) == (["a", "b"], None, None, (1,))
+    assert vars(inspect).get("getargspec") is before
