@@ -100,12 +100,16 @@ class DeformationConfig:
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """Channels and depth of G, F and T."""
+    """Channels and depth of G and F (``filters``, ``residual_blocks``), T_af and T_nr; see `fire_tf.networks`."""
 
     filters: tuple[Count, Count, Count] = (16, 32, 64)
     residual_blocks: Annotated[int, Between(0)] = 4
-    affine_filters: tuple[Count, ...] = (32, 32)
-    nonrigid_filters: tuple[Count, ...] = (32, 32)
+    affine_pooling: Literal["average", "moments", "keypoints"] = "keypoints"
+    affine_filters: tuple[Count, ...] = (64, 64, 64)
+    affine_maps: Count = 64
+    affine_units: Count = 256
+    nonrigid_filters: Count = 48
+    nonrigid_dilations: tuple[Count, ...] = (1, 2, 4, 8, 4, 2, 1)
 
 
 @dataclass(frozen=True)
@@ -121,6 +125,8 @@ class LossWeights:
     r_syn: NotNegative = 1.0
     r_reg: NotNegative = 1.0
     r_smooth: NotNegative | None = None
+    known_affine: NotNegative = 1.0  # objective "known" alone
+    known: NotNegative = 1.0
 
 
 @dataclass(frozen=True)
@@ -134,11 +140,11 @@ class LearningRates:
 
 @dataclass(frozen=True)
 class Stage:
-    """A stretch of training with one objective: ``steps`` updates of the ``groups``."""
+    """A stretch of training with one objective: ``steps`` iterations, the groups of ``cycle`` in turn."""
 
     name: str
     objective: Objective
-    groups: tuple[Group, ...]
+    cycle: tuple[tuple[Group, ...], ...]
     steps: Count
     batch_size: Count
     learning_rate: LearningRates = LearningRates()
@@ -146,10 +152,13 @@ class Stage:
     schedule: Literal["constant", "cosine"] = "constant"
 
     def __post_init__(self) -> None:
-        if not self.groups or len(set(self.groups)) != len(self.groups):
-            raise ValueError(
-                f"groups: expected each of {', '.join(get_args(Group))} at most once, got {self.groups}"
-            )
+        for groups in self.cycle:
+            if not groups or len(set(groups)) != len(groups):
+                raise ValueError(
+                    f"cycle: expected lists of {', '.join(get_args(Group))}, each at most once, got {list(groups)}"
+                )
+        if not self.cycle:
+            raise ValueError("cycle: expected at least one list of groups")
 
 
 @dataclass(frozen=True)

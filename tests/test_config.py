@@ -16,7 +16,7 @@ MINIMAL = """
 name: small
 data: {source: folders, root: images, ndim: 3, spacing: [1, 1.5, 2], canvas: 64}
 stages:
-  - {name: only, objective: paper, groups: [affine], steps: 10, batch_size: 2, learning_rate: {affine: 5e-5}}
+  - {name: only, objective: paper, cycle: [[affine]], steps: 10, batch_size: 2, learning_rate: {affine: 5e-5}}
 """
 
 
@@ -43,7 +43,7 @@ def test_reads_values_types_and_defaults(small):
     assert config.data.canvas == (64, 64, 64)
     assert config.data.split == {"train": (), "validate": (), "test": ()}
     assert config.stages == (
-        Stage("only", "paper", ("affine",), steps=10, batch_size=2, learning_rate=LearningRates(affine=5e-5)),
+        Stage("only", "paper", (("affine",),), steps=10, batch_size=2, learning_rate=LearningRates(affine=5e-5)),
     )
     assert config.stages[0].learning_rate.synthesis == 1e-4
     assert config.weights.r_smooth is None
@@ -103,7 +103,7 @@ def test_overrides_reach_sections_lists_and_new_keys(small):
         ("dat.root=x", "dat: unknown key; nearest known: data"),
         ("data.split.trian=[a]", "data.split.trian: unknown key; nearest known: train"),
         ("stages.0.objective=papr", "stages[0].objective: expected one of aligned, known, paper; got 'papr'"),
-        ("stages.0.groups=[afine]", "stages[0].groups[0]: expected one of affine, nonrigid, synthesis"),
+        ("stages.0.cycle=[[afine]]", "stages[0].cycle[0][0]: expected one of affine, nonrigid, synthesis"),
         (
             "stages.0.learning_rate.afine=1",
             "stages[0].learning_rate.afine: unknown key; nearest known: affine",
@@ -150,8 +150,8 @@ def test_misspelt_overrides_are_refused(small, override, words):
         ("data=3", "data: expected a section with keys, got 3"),
         ("data={root: a}", "data.source: missing"),
         (
-            "stages.0.groups=[affine, affine]",
-            "stages[0].groups: expected each of affine, nonrigid, synthesis",
+            "stages.0.cycle=[[affine, affine]]",
+            "stages[0].cycle: expected lists of affine, nonrigid, synthesis",
         ),
     ],
 )

@@ -1,0 +1,331 @@
+"""The networks of FIRE (section 2.1): encoder G, decoders F, transformation networks T = (T_af, T_nr).
+
+All of them are built once at a static canvas and serve two and three dimensions alike; ``rank`` is n. The paper's
+Figures 2 and 3, which held the widths, did not survive as text: the numbers here are this package's choice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from fire_tf.layers import NormalizedConvolution, ResidualBlock, StridedConvolution, convolution
+from fire_tf.transforms import FeatureGrid, affine_points, centre, identity_grid
+
+SLOPE = 0.2  # of the leaky ReLU inside T
+
+
+def _build_chain(layers: Sequence[tf.keras.layers.Layer], shape: tf.TensorShape) -> tf.TensorShape:
+    for layer in layers:
+        if not layer.built:
+            layer.build(shape)
+        shape = layer.compute_output_shape(shape)
+    return tf.TensorShape(shape)
+
+
+def _run_chain(layers: Sequence[tf.keras.layers.Layer], value: tf.Tensor) -> tf.Tensor:
+    for layer in layers:
+        value = layer(value)
+    return value
+
+
+@tf.keras.utils.register_keras_serializable("fire_tf")
+class Encoder(tf.keras.layers.Layer):
+    """G: image (batch, *canvas, 1) in [-1, 1] -> features (batch, *canvas / strides, filters[-1]).
+
+    An input convolution, one downsampling convolution per entry of ``strides`` (two in the paper, stride 2), and
+    ``residual_blocks`` residual blocks; instance normalisation throughout. One G serves both modalities.
+    """
+
+    def __init__(self, filters: Sequence[int], strides: Sequence[Sequence[int]], residual_blocks: int = 4, **kwargs: Any):
+        super().__init__(**kwargs)
+        if len(filters) != len(strides) + 1:
+            raise ValueError(f"{len(filters)} filters for {len(strides)} strides: expected one more filter than strides")
+        self.filters = tuple(filters)
+        self.strides = tuple(tuple(level) for level in strides)
+        self.residual_blocks = residual_blocks
+        rank = len(self.strides[0])
+        self.chain = [
+            NormalizedConvolution(self.filters[0], rank),
+            *(
+                NormalizedConvolution(width, rank, level, "down")
+                for width, level in zip(self.filters[1:], self.strides, strict=True)
+            ),
+            *(ResidualBlock(self.filters[-1], rank) for _ in range(residual_blocks)),
+        ]
+
+    @property
+    def total_strides(self) -> tuple[int, ...]:
+        """Image voxels per feature voxel along each axis."""
+        total = [1] * len(self.strides[0])
+        for level in self.strides:
+            total = [product * stride for product, stride in zip(total, level, strict=True)]
+        return tuple(total)
+
+    def build(self, input_shape: tf.TensorShape) -> None:
+        _build_chain(self.chain, input_shape)
+        super().build(input_shape)
+
+    def call(self, images: tf.Tensor) -> tf.Tensor:
+        return tf.cast(_run_chain(self.chain, images), tf.float32)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "strides": self.strides,
+            "residual_blocks": self.residual_blocks,
+        }
+
+
+@tf.keras.utils.register_keras_serializable("fire_tf")
+class Decoder(tf.keras.layers.Layer):
+    """F: features of G -> image (batch, *canvas, 1) in [-1, 1] of the other modality; `Encoder` mirrored.
+
+    ``residual_blocks`` residual blocks, upsampling convolutions, and an output convolution with tanh.
+    """
+
+    def __init__(self, filters: Sequence[int], strides: Sequence[Sequence[int]], residual_blocks: int = 4, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.filters = tuple(filters)
+        self.strides = tuple(tuple(level) for level in strides)
+        self.residual_blocks = residual_blocks
+        rank = len(self.strides[0])
+        self.chain = [
+            *(ResidualBlock(self.filters[-1], rank) for _ in range(residual_blocks)),
+            *(
+                NormalizedConvolution(width, rank, level, "up")
+                for width, level in zip(self.filters[-2::-1], self.strides[::-1], strict=True)
+            ),
+            convolution(rank, 1, activation="tanh", dtype="float32"),
+        ]
+
+    def build(self, input_shape: tf.TensorShape) -> None:
+        _build_chain(self.chain, input_shape)
+        super().build(input_shape)
+
+    def call(self, features: tf.Tensor) -> tf.Tensor:
+        return _run_chain(self.chain, features)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "strides": self.strides,
+            "residual_blocks": self.residual_blocks,
+        }
+
+
+@tf.keras.utils.register_keras_serializable("fire_tf")
+class AffineNetwork(tf.keras.layers.Layer):
+    """T_af: features (G(x_moving), G(x_fixed)) -> affine (batch, n, n + 1), the identity at the start.
+
+    STN-like convolutions, global pooling, two dense layers. ``pooling`` is how the maps become one vector:
+
+    - "average": both feature maps concatenated, convolved, and averaged (the paper's global average pooling);
+    - "moments": the same convolutions on each image's features; a softmax over positions turns each map into
+      weights, and the vector holds every map's weighted mean position and covariance: an average that sees where;
+    - "keypoints": as "moments", and the mean positions of the two images are also taken as corresponding points:
+      their regularised least-squares affine is what the dense layers correct.
+
+    The two dense layers give n (n + 1) numbers: the linear part in voxels per voxel, the translation in half
+    canvas sizes. The last layer starts at zero, and its output is scaled down. There is no instance
+    normalisation: it would remove what is to be measured.
+    """
+
+    POOLINGS = ("average", "moments", "keypoints")
+
+    def __init__(
+        self,
+        canvas: Sequence[int],
+        strides: Sequence[int],
+        filters: Sequence[int] = (64, 64, 64),
+        maps: int = 64,
+        units: int = 256,
+        pooling: str = "moments",
+        output_scale: float = 0.1,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        if pooling not in self.POOLINGS:
+            raise ValueError(f"pooling is {pooling!r}: expected one of {', '.join(self.POOLINGS)}")
+        self.canvas, self.strides, self.filters = tuple(canvas), tuple(strides), tuple(filters)
+        self.maps, self.units, self.pooling, self.output_scale = maps, units, pooling, output_scale
+        self.rank = len(self.canvas)
+        self.chain: list[tf.keras.layers.Layer] = []
+        for level, width in enumerate(self.filters):
+            down = level == 0
+            self.chain += [
+                StridedConvolution(width, (2,) * self.rank) if down else convolution(self.rank, width),
+                tf.keras.layers.LeakyReLU(SLOPE),
+            ]
+        self.chain.append(convolution(self.rank, maps, dtype="float32"))
+        self.hidden = tf.keras.layers.Dense(units)
+        self.activation = tf.keras.layers.LeakyReLU(SLOPE)
+        self.parameters = tf.keras.layers.Dense(self.rank * (self.rank + 1), kernel_initializer="zeros", dtype="float32")
+
+    def build(self, input_shape: Sequence[tf.TensorShape]) -> None:
+        shape = tf.TensorShape(input_shape[0])
+        if self.pooling == "average":
+            shape = shape[:-1].concatenate(2 * shape[-1])
+            length = self.maps
+        else:
+            length = 2 * self.maps * (self.rank + self.rank * (self.rank + 1) // 2)
+        _build_chain(self.chain, shape)
+        _build_chain([self.hidden, self.parameters], tf.TensorShape([None, length]))
+        super().build(input_shape)
+
+    def call(self, inputs: Sequence[tf.Tensor]) -> tf.Tensor:
+        moving, fixed = inputs
+        start = tf.eye(self.rank, self.rank + 1, batch_shape=[tf.shape(moving)[0]])
+        if self.pooling == "average":
+            maps = _run_chain(self.chain, tf.concat([moving, fixed], axis=-1))
+            pooled = tf.reduce_mean(maps, axis=list(range(1, self.rank + 1)))
+        else:
+            maps = _run_chain(self.chain, tf.concat([moving, fixed], axis=0))
+            means, covariances = self._moments(maps)
+            pooled = tf.concat([_flat(part) for pair in (means, covariances) for part in tf.split(pair, 2)], axis=-1)
+            if self.pooling == "keypoints":
+                start = _fit_affine(*tf.split(means, 2))
+        numbers = self.parameters(self.activation(self.hidden(pooled)))
+        matrix = start + self.output_scale * tf.reshape(numbers, [-1, self.rank, self.rank + 1])
+        return tf.concat([matrix[..., :-1], matrix[..., -1:] * self._half], axis=-1)
+
+    @property
+    def _half(self) -> float:
+        return max(self.canvas) / 2.0
+
+    def _moments(self, maps: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Mean position (2 batch, maps, n) and covariance (2 batch, maps, n (n + 1) / 2) in half canvas sizes."""
+        weights = tf.nn.softmax(tf.reshape(maps, [tf.shape(maps)[0], -1, self.maps]), axis=1)
+        grid = identity_grid(maps.shape[1:-1]) * (2.0 * tf.constant(self.strides, tf.float32))
+        points = tf.reshape((grid - centre(self.canvas)) / self._half, [-1, self.rank])
+        products = tf.stack(
+            [points[:, i] * points[:, j] for i in range(self.rank) for j in range(i, self.rank)], axis=-1
+        )
+        mean = tf.einsum("bpm,pn->bmn", weights, points)
+        square = tf.einsum("bpm,pn->bmn", weights, products)
+        mean_products = tf.stack(
+            [mean[..., i] * mean[..., j] for i in range(self.rank) for j in range(i, self.rank)], axis=-1
+        )
+        return mean, square - mean_products
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "canvas": self.canvas,
+            "strides": self.strides,
+            "filters": self.filters,
+            "maps": self.maps,
+            "units": self.units,
+            "pooling": self.pooling,
+            "output_scale": self.output_scale,
+        }
+
+
+def _flat(value: tf.Tensor) -> tf.Tensor:
+    return tf.reshape(value, [tf.shape(value)[0], value.shape[1] * value.shape[2]])
+
+
+def _fit_affine(moving: tf.Tensor, fixed: tf.Tensor, ridge: float = 1e-3) -> tf.Tensor:
+    """Affine (batch, n, n + 1) that takes the points ``fixed`` (batch, points, n) to ``moving``.
+
+    Least squares with ``ridge`` times the squared distance to the identity added, so that coinciding points give
+    the identity.
+    """
+    n = fixed.shape[-1]
+    ones = tf.ones_like(fixed[..., :1])
+    design = tf.concat([fixed, ones], axis=-1)
+    count = tf.cast(tf.shape(fixed)[1], tf.float32)
+    normal = tf.matmul(design, design, transpose_a=True) / count + ridge * tf.eye(n + 1)
+    identity = tf.eye(n + 1, n, batch_shape=[tf.shape(fixed)[0]])
+    right = tf.matmul(design, moving, transpose_a=True) / count + ridge * identity
+    return tf.linalg.matrix_transpose(tf.linalg.solve(normal, right))
+
+
+@tf.keras.utils.register_keras_serializable("fire_tf")
+class NonRigidNetwork(tf.keras.layers.Layer):
+    """T_nr: (G(x_moving) o phi_af, G(x_fixed)) -> displacement (batch, *grid, n) on G's grid, in its voxels.
+
+    Parallel convolutions on either input, concatenation, convolutions of growing dilation (a wide view of G's
+    coarse grid), and a tanh: a displacement in the normalised coordinates [-1, 1] of the grid, which is returned in
+    voxels of the grid. The last layer starts at zero, so that training begins at the identity.
+    """
+
+    def __init__(
+        self,
+        rank: int,
+        filters: int = 48,
+        dilations: Sequence[int] = (1, 2, 4, 8, 4, 2, 1),
+        output_scale: float = 0.1,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        self.rank, self.filters, self.dilations, self.output_scale = rank, filters, tuple(dilations), output_scale
+        self.parallel = [convolution(rank, filters), convolution(rank, filters)]
+        self.merge = convolution(rank, filters)
+        self.trunk = [convolution(rank, filters, dilation_rate=dilation) for dilation in self.dilations]
+        self.activation = tf.keras.layers.LeakyReLU(SLOPE)
+        self.last = convolution(rank, rank, kernel_initializer="zeros", dtype="float32")
+
+    def build(self, input_shape: Sequence[tf.TensorShape]) -> None:
+        shape = tf.TensorShape(input_shape[0])
+        for layer in self.parallel:
+            layer.build(shape)
+        self.merge.build(shape[:-1].concatenate(2 * self.filters))
+        for layer in (*self.trunk, self.last):
+            layer.build(shape[:-1].concatenate(self.filters))
+        super().build(input_shape)
+
+    def call(self, inputs: Sequence[tf.Tensor]) -> tf.Tensor:
+        both = [self.activation(layer(value)) for layer, value in zip(self.parallel, inputs, strict=True)]
+        state = self.activation(self.merge(tf.concat(both, axis=-1)))
+        for layer in self.trunk:
+            state = state + self.activation(layer(state))
+        normalised = tf.tanh(self.output_scale * self.last(state))
+        return normalised * (tf.constant(normalised.shape[1:-1].as_list(), tf.float32) / 2.0)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "rank": self.rank,
+            "filters": self.filters,
+            "dilations": self.dilations,
+            "output_scale": self.output_scale,
+        }
+
+
+@tf.keras.utils.register_keras_serializable("fire_tf")
+class TransformationNetwork(tf.keras.layers.Layer):
+    """T = (T_af, T_nr): (G(x_moving), G(x_fixed)) -> (affine, displacement on G's grid); phi = phi_af o phi_nr."""
+
+    def __init__(self, affine: AffineNetwork, nonrigid: NonRigidNetwork, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.affine, self.nonrigid = affine, nonrigid
+        self.grid = FeatureGrid(affine.canvas, affine.strides)
+
+    def build(self, input_shape: Sequence[tf.TensorShape]) -> None:
+        self.affine.build(input_shape)
+        self.nonrigid.build(input_shape)
+        super().build(input_shape)
+
+    def call(self, inputs: Sequence[tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+        moving, fixed = inputs
+        matrix = self.affine([moving, fixed])
+        return matrix, self.nonrigid([self.grid.sample(moving, self.affine_points(matrix)), fixed])
+
+    def affine_points(self, matrix: tf.Tensor) -> tf.Tensor:
+        """phi_af at the samples of G's grid, (batch, *grid, n) image coordinates."""
+        return affine_points(matrix, self.grid.points(), self.grid.canvas)
+
+    def get_config(self) -> dict[str, Any]:
+        serialize = tf.keras.layers.serialize
+        return {**super().get_config(), "affine": serialize(self.affine), "nonrigid": serialize(self.nonrigid)}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> TransformationNetwork:
+        deserialize = tf.keras.layers.deserialize
+        parts = {name: deserialize(config.pop(name)) for name in ("affine", "nonrigid")}
+        return cls(**parts, **config)
