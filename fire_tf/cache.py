@@ -1,8 +1,9 @@
 """Subjects on disk, and a cache of them that is ready to train on.
 
-A subject is one co-registered pair. Its images are read, resampled and normalised once and kept as an uncompressed
-``SUBJECT-SETTINGS-INPUTS.npz`` in the cache folder: SETTINGS is a hash of everything in the config that shapes the
-arrays, INPUTS one of the files' paths, sizes and times of change. A changed input or setting therefore misses the cache.
+A subject is one co-registered pair. Its images are read, resampled and normalised once and kept as an
+uncompressed ``SUBJECT-SETTINGS-INPUTS.npz`` in the cache folder: SETTINGS is a hash of everything in the
+config that shapes the arrays, INPUTS one of the files' paths, sizes and times of change. A changed input or
+setting therefore misses the cache.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -41,8 +43,8 @@ class SubjectArrays:
     """A prepared subject: s samples, the slices that hold enough tissue in 2D, the one volume in 3D.
 
     a, b: (s, *canvas) float16 in [-1, 1], background -1. labels: (s, *canvas) unsigned, or None.
-    slices: (s,) index of each slice in the RAS volume (0 in 3D). affine: (4, 4), voxel of the canvas (and slice)
-    -> world mm, RAS+. spacing: (n,) mm.
+    slices: (s,) index of each slice in the RAS volume (0 in 3D). affine: (4, 4), voxel of the canvas (and
+    slice) -> world mm, RAS+. spacing: (n,) mm.
     """
 
     subject: str
@@ -64,7 +66,8 @@ def load_split(config: DataConfig, split: str) -> list[SubjectArrays]:
     subjects = [load_subject(config, files) for files in find_subjects(config)[split]]
     if not any(len(subject.a) for subject in subjects):
         where = config.manifest if config.source == "manifest" else config.root or config.source
-        raise InputError(f"{where}: the split {split!r} holds no images" + (" with enough tissue" if subjects else ""))
+        cause = "no image with enough tissue (data.min_tissue)" if subjects else "no subject"
+        raise InputError(f"{where}: the split {split!r} holds {cause}")
     return subjects
 
 
@@ -86,7 +89,7 @@ def _from_folders(root: Path, split: Mapping, config: DataConfig) -> dict[str, l
 
 
 def _split_by_order(subjects: list[str]) -> dict[str, list[str]]:
-    """Without a split in the config: the last fifth tests, the fifth before validates, one at least of each."""
+    """Without a split in the config: the last fifth tests, the fifth before it validates."""
     held_out = max(1, len(subjects) // 5)
     return {
         "train": subjects[: -2 * held_out],
@@ -108,7 +111,7 @@ def _folder(folder: Path, config: DataConfig) -> SubjectFiles:
 
 
 def _read_manifest(config: DataConfig) -> dict[str, list[SubjectFiles]]:
-    """A CSV with the columns subject, split and one of paths for each of modality_a, modality_b and labels."""
+    """A CSV with columns subject and split, and one of paths for each of modality_a, modality_b, labels."""
     path = Path(str(config.manifest))
     if not path.is_file():
         raise InputError(f"{path}: no such file (data.manifest)")
@@ -156,10 +159,13 @@ def _without_repeats(found: dict[str, list[SubjectFiles]], path: Path) -> dict[s
 def _generate_phantom(config: DataConfig) -> Path:
     """The folder of generated subjects at the config's spacing, written on first use."""
     spacing = (*config.spacing, config.spacing[0])[:3]
-    shape = tuple(int(np.ceil(size * DEFAULT_SPACING / step)) for size, step in zip(DEFAULT_SHAPE, spacing, strict=True))
+    extent = [size * DEFAULT_SPACING for size in DEFAULT_SHAPE]
+    shape = [math.ceil(length / step) for length, step in zip(extent, spacing, strict=True)]
     grid = "x".join(map(str, shape)) + "-" + "x".join(f"{step:g}" for step in spacing)
     root = Path(config.cache) / f"phantom-{config.phantom_subjects}-{grid}"
-    return root if root.is_dir() else write_phantom(root, config.phantom_subjects, shape=shape, spacing=spacing)
+    if not root.is_dir():
+        write_phantom(root, config.phantom_subjects, shape=shape, spacing=spacing)
+    return root
 
 
 def load_subject(config: DataConfig, files: SubjectFiles) -> SubjectArrays:
@@ -183,7 +189,7 @@ def _settings(config: DataConfig) -> list:
 
 
 def _stamps(files: SubjectFiles) -> list:
-    stamps = []
+    stamps: list[list | None] = []
     for path in (files.a, files.b, files.labels):
         if path is None:
             stamps.append(None)
@@ -211,33 +217,32 @@ def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
 
 def _prepare(config: DataConfig, files: SubjectFiles) -> dict[str, np.ndarray]:
     """Both images and the labels on one canvas: that of the first image."""
+    volumes, affine = _read_on_canvas(config, files)
+    n = len(config.canvas)
+    if n == 2:
+        tissue = foreground(volumes["a"]) & foreground(volumes["b"])
+        slices = np.flatnonzero(tissue.mean(axis=(0, 1)) >= config.min_tissue)
+        samples = {name: [volume[:, :, index] for index in slices] for name, volume in volumes.items()}
+    else:
+        slices = np.zeros(1, dtype=np.int64)
+        samples = {name: [volume] for name, volume in volumes.items()}
+    for name in ("a", "b"):
+        samples[name] = [normalise(image, config.percentile).astype(np.float16) for image in samples[name]]
+    shape = (len(slices), *config.canvas)  # also of an empty list
+    arrays = {name: np.array(images, volumes[name].dtype).reshape(shape) for name, images in samples.items()}
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)[:n]
+    return {**arrays, "slices": slices, "affine": affine, "spacing": spacing}
+
+
+def _read_on_canvas(config: DataConfig, files: SubjectFiles) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """`a`, `b` and, where there are any, `labels` as volumes on one grid, and its affine (4, 4)."""
     first = read_image(files.a)
     if len(config.canvas) == 3 and first.data.shape[2] == 1:
         raise InputError(f"{files.a}: is a single slice, expected a volume (data.ndim is 3)")
     affine, shape = canvas_grid(first, config.spacing, config.canvas)
-    volumes = [resample(first, affine, shape), resample(read_image(files.b), affine, shape)]
-    for volume, path in zip(volumes, (files.a, files.b), strict=True):
-        if volume.min() == volume.max():
-            raise InputError(f"{path}: nothing of it lies on the canvas around {files.a.name}")
-    tissue = np.logical_and(*map(foreground, volumes))
-    labels = None if files.labels is None else resample(read_image(files.labels, labels=True), affine, shape, nearest=True)
-    if len(config.canvas) == 2:
-        slices = np.flatnonzero(tissue.mean(axis=(0, 1)) >= config.min_tissue)
-        parts = [[volume[:, :, index] for index in slices] for volume in (*volumes, labels) if volume is not None]
-    else:
-        slices = np.zeros(1, dtype=np.int64)
-        parts = [[volume] for volume in (*volumes, labels) if volume is not None]
-    prepared = {
-        "a": _stack([normalise(image, config.percentile) for image in parts[0]], config, np.float16),
-        "b": _stack([normalise(image, config.percentile) for image in parts[1]], config, np.float16),
-        "slices": slices,
-        "affine": affine,
-        "spacing": np.linalg.norm(affine[:3, :3], axis=0)[: len(config.canvas)],
-    }
-    if labels is not None:
-        prepared["labels"] = _stack(parts[2], config, labels.dtype)
-    return prepared
-
-
-def _stack(images: list[np.ndarray], config: DataConfig, dtype: np.dtype | type) -> np.ndarray:
-    return np.array(images, dtype=dtype).reshape((len(images), *config.canvas))
+    volumes = {"a": resample(first, affine, shape), "b": resample(read_image(files.b), affine, shape)}
+    if volumes["b"].min() == volumes["b"].max():
+        raise InputError(f"{files.b}: nothing of it lies where {files.a} is")
+    if files.labels is not None:
+        volumes["labels"] = resample(read_image(files.labels, labels=True), affine, shape, nearest=True)
+    return volumes, affine

@@ -7,8 +7,9 @@ An element is a dict of float32 tensors (with a batch axis in front):
     affine        (n, n + 1)    its affine part A in centred voxel coordinates: D(x) = A(x + u(x))
     moves_a       ()            1.0 if `a` is the deformed image, else 0.0
 
-Both images first get a common transform C (augmentation), one of them D as well: if the stored pair is (p, q), then
-``b(x) = q(C(x))`` and ``a(x) = p(C(D(x)))``, so that ``b o D`` matches `a`. Every image is interpolated once.
+Both images first get a common transform C (augmentation), one of them D as well: if the stored pair is (p,
+q), then ``b(x) = q(C(x))`` and ``a(x) = p(C(D(x)))``, so that ``b o D`` matches `a`. Every image is
+interpolated once.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import tensorflow as tf
 
 from fire_tf import deformations
 from fire_tf._voxelmorph import vxm
+from fire_tf._xla_log import quieten_xla
 from fire_tf.cache import load_split
 from fire_tf.config import DataConfig, DeformationConfig
 from fire_tf.images import BACKGROUND
@@ -83,11 +85,13 @@ def build_dataset(
         raise ValueError(f"moving must be 'a', 'b' or 'either', got {moving!r}")
     if batch_size < 1 or start < 0:
         raise ValueError(f"expected batch_size >= 1 and start >= 0, got {batch_size} and {start}")
+    quieten_xla()
     stock = _load_stock(config, split)
     draw = _Draw(stock, deformation, common, moving, seed)
-    # The order of steps: numbers are counted, not images, so skipping costs nothing; everything random is then
-    # made from (seed, number), so parallel workers cannot change it; the element is drawn, warped and only then
-    # batched, and prefetching comes last, so that batches are made while the model trains.
+    # The order of steps: numbers are counted, not images, so skipping costs nothing; everything random
+    # is then made from (seed, number), so parallel workers cannot change it; the element is drawn,
+    # warped and only then batched, and prefetching comes last, so that batches are made while the model
+    # trains.
     numbers = tf.data.Dataset.range(start, np.iinfo(np.int64).max if repeat else max(start, len(stock.a)))
     elements = numbers.map(draw, num_parallel_calls=_PARALLEL, deterministic=True)
     return elements.batch(batch_size, drop_remainder=repeat).prefetch(_AHEAD)
@@ -105,7 +109,7 @@ def _load_stock(config: DataConfig, split: str) -> _Stock:
     subjects = load_split(config, split)
     a = np.concatenate([subject.a for subject in subjects])
     b = np.concatenate([subject.b for subject in subjects])
-    extent = np.stack([_extreme_points(np.maximum(pair[0], pair[1]) > _TISSUE) for pair in zip(a, b, strict=True)])
+    extent = np.stack([_extreme_points((p > _TISSUE) | (q > _TISSUE)) for p, q in zip(a, b, strict=True)])
     with tf.device("CPU:0"):
         return _Stock(tf.constant(a), tf.constant(b), tf.constant(extent))
 
@@ -120,7 +124,7 @@ def _extreme_points(mask: np.ndarray) -> np.ndarray:
 
 
 def _directions(n: int) -> np.ndarray:
-    """Unit vectors (k, n) that cover the circle or the sphere: towards the cells of a 5 x 5 (x 5) cube's surface."""
+    """Unit vectors (k, n) all around: towards the surface cells of a 5 x 5 (x 5) block."""
     cells = np.stack(np.meshgrid(*[np.arange(-2, 3)] * n, indexing="ij"), axis=-1).reshape(-1, n)
     surface = cells[np.abs(cells).max(axis=1) == 2].astype(np.float32)
     return surface / np.linalg.norm(surface, axis=1, keepdims=True)
@@ -129,8 +133,8 @@ def _directions(n: int) -> np.ndarray:
 class _Draw:
     """The map from an element's number to the element; see the module's docstring for what it holds.
 
-    Only the drawing uses TensorFlow's random numbers; what follows from them is compiled into one kernel by XLA,
-    which makes an element three times faster (a chain of small operations on every voxel).
+    Only the drawing uses TensorFlow's random numbers; what follows from them is compiled into one kernel
+    by XLA, which makes an element three times faster (a chain of small operations on every voxel).
     """
 
     def __init__(
@@ -141,12 +145,14 @@ class _Draw:
         moving: str,
         seed: int,
     ):
-        self.stock, self.deformation, self.common, self.moving, self.seed = stock, deformation, common, moving, seed
+        self.stock, self.moving, self.seed = stock, moving, seed
+        self.deformation, self.common = deformation, common
         self.canvas = tuple(stock.a.shape[1:])
         self._make = tf.function(self._element, jit_compile=True)
 
     def __call__(self, number: tf.Tensor) -> dict[str, tf.Tensor]:
-        seeds = tf.random.experimental.stateless_split(tf.stack([tf.constant(self.seed, tf.int64), number]), 3)
+        seed = tf.stack([tf.constant(self.seed, tf.int64), number])
+        seeds = tf.random.experimental.stateless_split(seed, 3)
         index = self._sample_index(number)
         sample = [tf.gather(tensor, index) for tensor in self.stock]
         drawn = [
@@ -198,10 +204,13 @@ class _Draw:
         if drawn is None or ranges is None:
             return tf.eye(n, n + 1), tf.zeros([*self.canvas, n])
         # u moves the object's border by less than its peak as a rule: half of it is the margin.
-        affine = deformations.keep_inside(deformations.affine_matrix(drawn), extent, self.canvas, drawn.peak / 2)
-        return affine, deformations.smooth_field(drawn.control, drawn.peak, self.canvas, ranges.control_points)
+        affine = deformations.affine_matrix(drawn)
+        affine = deformations.keep_inside(affine, extent, self.canvas, drawn.peak / 2)
+        field = deformations.smooth_field(drawn.control, drawn.peak, self.canvas, ranges.control_points)
+        return affine, field
 
 
 def _read(image: tf.Tensor, displacement: tf.Tensor) -> tf.Tensor:
     """The image (*canvas) at every voxel's displaced place, (*canvas, 1) float32; background outside."""
-    return vxm.utils.transform(tf.cast(image, tf.float32)[..., tf.newaxis], displacement, fill_value=BACKGROUND)
+    image = tf.cast(image, tf.float32)[..., tf.newaxis]
+    return vxm.utils.transform(image, displacement, fill_value=BACKGROUND)

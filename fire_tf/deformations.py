@@ -1,43 +1,29 @@
 """Random deformations: an affine and a smooth non-rigid part, drawn from ranges, in two and three dimensions.
 
-Drawing (`draw_parameters`) is apart from the deterministic act (`affine_matrix`, `smooth_field`, `displacement`).
-A deformation is a pull-back in voxels of the canvas, coordinates centred at ``(size - 1) / 2``:
+Drawing (`draw_parameters`) is apart from the deterministic act (`affine_matrix`, `smooth_field`,
+`displacement`). A deformation is a pull-back in voxels of the canvas, coordinates centred at ``(size - 1) /
+2``:
 
     D(x) = A(x + u(x)),     deformed(x) = original(D(x))
 
-with ``A(y) = R S H y + t`` (rotation, scale, shear; voxelmorph's order) and u a sum of cubic B-splines on a coarse
-control grid. All functions work on one deformation, without a batch axis.
+with ``A(y) = R S H y + t`` (rotation, scale, shear; voxelmorph's order) and u a sum of cubic B-splines on a
+coarse control grid. All functions work on one deformation, without a batch axis.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from fire_tf._voxelmorph import vxm
+from fire_tf.config import DeformationConfig
 
 _STEEPEST = 0.95  # u is kept from contracting by more than this along any direction: 1 would fold
 _PER_CONTROL = 4  # slopes are checked at this many points per control interval
-
-
-class Ranges(Protocol):
-    """The ranges to draw from, as in the config's `deformation` and `common`.
-
-    `rotation` (degrees, per plane) and `translation` (length of the shift as a part of the canvas size) are drawn
-    from the range and given a random sign or direction; `scale` is per axis, `shear` per plane, `peak` is the
-    largest length of u in voxels. `control_points` counts the control intervals along the longest axis.
-    """
-
-    rotation: Sequence[float]
-    translation: Sequence[float]
-    scale: Sequence[float]
-    shear: Sequence[float]
-    peak: Sequence[float]
-    control_points: int
 
 
 class Parameters(NamedTuple):
@@ -51,8 +37,12 @@ class Parameters(NamedTuple):
     control: tf.Tensor  # (*control grid, n), of no particular size: the peak sets it
 
 
-def draw_parameters(ranges: Ranges, canvas: Sequence[int], seed: tf.Tensor) -> Parameters:
-    """Draw one deformation; the same `seed` (2,) gives the same one."""
+def draw_parameters(ranges: DeformationConfig, canvas: Sequence[int], seed: tf.Tensor) -> Parameters:
+    """Draw one deformation; the same `seed` (2,) gives the same one.
+
+    Rotation (per plane) and translation are drawn from the range and given a random sign or direction: the
+    length of the shift, as a part of the canvas size, lies in the range. Scale is per axis, shear per plane.
+    """
     n = len(canvas)
     planes = n * (n - 1) // 2
     seeds = tf.random.experimental.stateless_split(seed, 3)
@@ -78,15 +68,19 @@ def affine_matrix(parameters: Parameters) -> tf.Tensor:
     """A as (n, n + 1) in centred voxel coordinates."""
     values = [parameters.translation, parameters.rotation, parameters.scale, parameters.shear]
     n = parameters.translation.shape[0]
-    return tf.reshape(vxm.utils.params_to_affine_matrix(tf.concat(values, 0)[tf.newaxis], ndims=n), [n, n + 1])
+    matrix = vxm.utils.params_to_affine_matrix(tf.concat(values, 0)[tf.newaxis], ndims=n)
+    return tf.reshape(matrix, [n, n + 1])
 
 
-def keep_inside(matrix: tf.Tensor, points: tf.Tensor, canvas: Sequence[int], margin: tf.Tensor | float) -> tf.Tensor:
+def keep_inside(
+    matrix: tf.Tensor, points: tf.Tensor, canvas: Sequence[int], margin: tf.Tensor | float
+) -> tf.Tensor:
     """Shorten the shift of an affine (n, n + 1) so that an object stays on the canvas.
 
     The image warped by the pull-back A shows the object at A^-1 of its place. Each component of that shift is
-    clipped so that the object's bounding box stays `margin` voxels inside the canvas; an object that is larger
-    than the canvas is centred. So a drawn translation is an upper limit, its rotation and scale are untouched.
+    clipped so that the object's bounding box stays `margin` voxels inside the canvas; an object that is
+    larger than the canvas is centred. So a drawn translation is an upper limit, its rotation and scale
+    are untouched.
 
     points: (k, n) centred voxel coordinates that stand for the object: its extreme points in many directions.
     """
@@ -104,14 +98,21 @@ def keep_inside(matrix: tf.Tensor, points: tf.Tensor, canvas: Sequence[int], mar
 
 
 def control_shape(canvas: Sequence[int], control_points: int) -> tuple[int, ...]:
-    """Size of the control grid: equal intervals in voxels along all axes, one control point beyond each end."""
+    """Size of the control grid: one interval in voxels for all axes, and one control beyond each end."""
     step = max(canvas) / control_points
-    return tuple(int(np.ceil((size - 1) / step)) + 3 for size in canvas)
+    return tuple(_controls(size, step) for size in canvas)
 
 
-def smooth_field(control: tf.Tensor, peak: tf.Tensor | float, canvas: Sequence[int], control_points: int) -> tf.Tensor:
-    """u (*canvas, n) in voxels from a control grid (*`control_shape`, n): its longest vector has length `peak`.
+def _controls(size: int, step: float) -> int:
+    return int(np.ceil((size - 1) / step)) + 3
 
+
+def smooth_field(
+    control: tf.Tensor, peak: tf.Tensor | float, canvas: Sequence[int], control_points: int
+) -> tf.Tensor:
+    """u (*canvas, n) in voxels, its longest vector `peak` long, from controls (*`control_shape`, n).
+
+    `control_points` is the number of control intervals along the longest axis.
     A field so steep that it could fold (in the tails of rough fields with a high peak) is scaled down until
     ``x + u(x)`` is one-to-one, and then stays below its peak.
     """
@@ -134,10 +135,9 @@ def _splines(control: tf.Tensor, canvas: tuple[int, ...], step: float, along: in
 
 @lru_cache(maxsize=64)
 def _basis(size: int, step: float, derivative: bool | None) -> np.ndarray:
-    """Cubic B-splines (points, controls) at every voxel (`derivative` None), or on a coarse grid, or their slope there."""
-    controls = int(np.ceil((size - 1) / step)) + 3
-    points = np.arange(size) if derivative is None else np.arange(0, size, max(1, int(step / _PER_CONTROL)))
-    distance = points[:, None] / step - (np.arange(controls)[None, :] - 1)
+    """Cubic B-splines (points, controls): at voxels (None), at coarse points (False), the slope there."""
+    points = np.arange(0, size, 1 if derivative is None else max(1, int(step / _PER_CONTROL)))
+    distance = points[:, None] / step - (np.arange(_controls(size, step))[None, :] - 1)
     near, far = np.abs(distance), np.maximum(2 - np.abs(distance), 0)
     if derivative:
         slope = np.where(near < 1, 1.5 * near**2 - 2 * near, -0.5 * far**2)
@@ -148,8 +148,8 @@ def _basis(size: int, step: float, derivative: bool | None) -> np.ndarray:
 def _steepest_contraction(control: tf.Tensor, canvas: tuple[int, ...], step: float) -> tf.Tensor:
     """An upper bound of -(smallest eigenvalue) of the symmetric part of grad u, over the canvas.
 
-    Below 1, ``x + u(x)`` is one-to-one on the canvas (a monotone map on a convex set) and its Jacobian positive.
-    The bound is Gershgorin's: diagonal less the sum of the row's other entries.
+    Below 1, ``x + u(x)`` is one-to-one on the canvas (a monotone map on a convex set) and its Jacobian
+    positive. The bound is Gershgorin's: diagonal less the sum of the row's other entries.
     """
     n = len(canvas)
     slopes = tf.stack([_splines(control, canvas, step, axis) for axis in range(n)], axis=-1)
@@ -186,7 +186,8 @@ def displacement(matrix: tf.Tensor, field: tf.Tensor) -> tf.Tensor:
 
 
 def compose(matrix: tf.Tensor, field: tf.Tensor, inner: tf.Tensor) -> tf.Tensor:
-    """Displacement of ``C o D`` (*canvas, n): C(y) = A(y + u(y)) by `matrix` and `field`, D by its displacement `inner`.
+    """Displacement of ``C o D`` (*canvas, n), D given by its displacement `inner`, C(y) = A(y + u(y)) by
+    `matrix` (n, n + 1) and `field` (*canvas, n).
 
     u is interpolated linearly and held constant outside the canvas; A is evaluated there as it is.
     """

@@ -1,9 +1,9 @@
 """NIfTI images in, arrays on the model's canvas out.
 
-Every image becomes a three-dimensional array in RAS order (first axis left to right, second back to front, third
-foot to head, as near as the axes of the file allow) with the affine that maps its voxels to world millimetres (RAS+).
-A two-dimensional image is a volume of one slice, its singleton axis last. The canvas is the fixed grid that a model
-works on: the image's own axes, the configured spacing, a fixed number of voxels.
+Every image becomes a three-dimensional array in RAS order (first axis left to right, second back to front,
+third foot to head, as near as the axes of the file allow) with the affine that maps its voxels to world
+millimetres (RAS+). A two-dimensional image is a volume of one slice, its singleton axis last. The canvas is
+the fixed grid that a model works on: the image's own axes, the configured spacing, a fixed number of voxels.
 
 Nothing here needs TensorFlow.
 """
@@ -27,6 +27,7 @@ BACKGROUND = -1.0
 """The normalised value of what lies outside the object and outside the image."""
 
 _SAME_SPACING = 1e-3  # relative: spacings that differ by less are one spacing (headers are float32)
+_UNREADABLE = (EOFError, OSError, ValueError, zlib.error)  # what nibabel lets through for a damaged file
 _TISSUE = 0.05  # part of the range above the background below which a voxel counts as empty (noise)
 
 
@@ -71,7 +72,8 @@ def read_image(path: str | Path, *, labels: bool = False) -> Image:
     data = _check_labels(data, path) if labels else _check_intensities(data, path)
     orientation = io_orientation(affine)
     affine = affine @ inv_ornt_aff(orientation, data.shape)
-    return _slice_axis_last(Image(np.ascontiguousarray(apply_orientation(data, orientation)), affine, str(path)))
+    data = np.ascontiguousarray(apply_orientation(data, orientation))
+    return _slice_axis_last(Image(data, affine, str(path)))
 
 
 def _open(path: str | Path) -> nib.spatialimages.SpatialImage:
@@ -79,7 +81,7 @@ def _open(path: str | Path) -> nib.spatialimages.SpatialImage:
         raise InputError(f"{path}: no such file")
     try:
         image = nib.load(path)
-    except (ImageFileError, nib.spatialimages.HeaderDataError, EOFError, OSError, ValueError, zlib.error) as error:
+    except (*_UNREADABLE, ImageFileError, nib.spatialimages.HeaderDataError) as error:
         raise InputError(f"{path}: not an image that can be read as NIfTI ({_first_line(error)})") from error
     if not isinstance(image, nib.spatialimages.SpatialImage):
         raise InputError(f"{path}: holds a {type(image).__name__}, not an image on a voxel grid")
@@ -89,13 +91,15 @@ def _open(path: str | Path) -> nib.spatialimages.SpatialImage:
 def _read_data(image: nib.spatialimages.SpatialImage, path: str | Path) -> np.ndarray:
     dtype = image.get_data_dtype()
     if dtype.kind not in "biuf":
-        raise InputError(f"{path}: holds {dtype} voxels (complex or colour), expected one real number per voxel")
+        raise InputError(f"{path}: holds complex or colour voxels ({dtype}), expected real numbers")
     if 0 in image.shape:
         raise InputError(f"{path}: has no voxels (shape {image.shape})")
     try:
         return np.asanyarray(image.dataobj)
-    except (EOFError, OSError, ValueError, zlib.error) as error:
-        raise InputError(f"{path}: its data cannot be read, the file may be truncated ({_first_line(error)})") from error
+    except _UNREADABLE as error:
+        raise InputError(
+            f"{path}: its data cannot be read, it may be truncated ({_first_line(error)})"
+        ) from error
 
 
 def _first_line(error: Exception) -> str:
@@ -157,8 +161,8 @@ def foreground(data: np.ndarray) -> np.ndarray:
 def normalise(data: np.ndarray, percentile: float) -> np.ndarray:
     """Map the background to -1 and a high percentile of the rest to +1; clip what is brighter. Any shape.
 
-    The background is the lowest value, the rest every voxel above it: the share of the canvas that is empty has
-    no influence. A blank slice comes back as background.
+    The background is the lowest value, the rest every voxel above it: the share of the canvas that is
+    empty has no influence. A blank slice comes back as background.
     """
     low = data.min()
     above = data[data > low]
@@ -168,14 +172,16 @@ def normalise(data: np.ndarray, percentile: float) -> np.ndarray:
     return np.clip(2.0 * (data - low) / (high - low) - 1.0, -1.0, 1.0).astype(np.float32)
 
 
-def canvas_grid(image: Image, spacing: Sequence[float], canvas: Sequence[int]) -> tuple[np.ndarray, tuple[int, int, int]]:
-    """The canvas' place in an image: its affine (4, 4), canvas voxel -> world mm, and its three-dimensional shape.
+def canvas_grid(
+    image: Image, spacing: Sequence[float], canvas: Sequence[int]
+) -> tuple[np.ndarray, tuple[int, int, int]]:
+    """The canvas' place in an image: its affine (4, 4), canvas voxel -> world mm, and its shape in 3D.
 
     Along each axis the canvas is centred on the field of view if that fits, else on the bounding box of the
-    foreground. Where the image has the wanted spacing already, canvas voxels fall on image voxels. A canvas of
-    rank 2 keeps the image's slices as they are.
+    foreground. Where the image has the wanted spacing already, canvas voxels fall on image voxels. A
+    canvas of rank 2 keeps the image's slices as they are.
     """
-    sizes = (*canvas, *image.data.shape[len(canvas):])
+    sizes = (*canvas, *image.data.shape[len(canvas) :])
     zooms = image.spacing
     ratio = np.ones(3)
     ratio[: len(canvas)] = np.asarray(spacing) / zooms[: len(canvas)]
@@ -198,26 +204,33 @@ def _bounding_box_centre(mask: np.ndarray) -> np.ndarray:
 
 
 def resample(image: Image, affine: np.ndarray, shape: Sequence[int], *, nearest: bool = False) -> np.ndarray:
-    """Read an image on another grid: `affine` (4, 4) maps that grid's voxels to world mm, `shape` is its size (3).
+    """Read an image on another grid: `affine` (4, 4) maps that grid's voxels to world mm, `shape` is its
+    size (3).
 
-    Linear, or nearest for labels; outside the image its lowest value (0 for labels). A grid much coarser than the
-    image is read from a smoothed copy, so that nothing is aliased. A grid that falls on the image's own voxels is
-    cut out without interpolation.
+    Linear, or nearest for labels; outside the image its lowest value (0 for labels). A grid much coarser
+    than the image is read from a smoothed copy, so that nothing is aliased. A grid that falls on the
+    image's own voxels is cut out without interpolation.
     """
     matrix = np.linalg.inv(image.affine) @ affine
     if image.data.shape[2] == 1 and shape[2] == 1:
         # Two single slices: their planes are taken for the same one, whatever the third coordinate says.
         matrix[2] = (0, 0, 1, 0)
     outside = 0 if nearest else image.data.min()
-    if np.allclose(matrix[:3, :3], np.eye(3), atol=1e-4) and np.allclose(matrix[:3, 3], np.rint(matrix[:3, 3]), atol=1e-2):
-        return _cut(image.data, np.rint(matrix[:3, 3]).astype(int), shape, outside)
+    start = np.rint(matrix[:3, 3])
+    if np.allclose(matrix[:3, :3], np.eye(3), atol=1e-4) and np.allclose(matrix[:3, 3], start, atol=1e-2):
+        return _cut(image.data, start.astype(int), shape, outside)
     data = image.data
     if not nearest:
         step = np.linalg.norm(matrix[:3, :3], axis=1)
         data = ndimage.gaussian_filter(data, np.sqrt(np.maximum(step**2 - 1, 0)) / 2.355, mode="nearest")
-    # grid-constant blends towards the outside: a grid that ends on the last voxel must not lose it to rounding.
     return ndimage.affine_transform(
-        data, matrix[:3, :3], matrix[:3, 3], tuple(shape), order=0 if nearest else 1, mode="grid-constant", cval=outside
+        data,
+        matrix[:3, :3],
+        matrix[:3, 3],
+        tuple(shape),
+        order=0 if nearest else 1,
+        mode="grid-constant",  # "constant" would lose a last voxel to rounding
+        cval=outside,
     )
 
 
@@ -226,15 +239,21 @@ def _cut(data: np.ndarray, start: np.ndarray, shape: Sequence[int], outside: flo
     result = np.full(tuple(shape), outside, dtype=data.dtype)
     first, stop = np.maximum(start, 0), np.minimum(start + np.asarray(shape), data.shape)
     if np.all(stop > first):
-        source = tuple(slice(low, high) for low, high in zip(first, stop))
-        result[tuple(slice(low, high) for low, high in zip(first - start, stop - start))] = data[source]
+        source = tuple(slice(low, high) for low, high in zip(first, stop, strict=True))
+        result[tuple(slice(low, high) for low, high in zip(first - start, stop - start, strict=True))] = data[
+            source
+        ]
     return result
 
 
 def prepare(image: Image, spacing: Sequence[float], canvas: Sequence[int], percentile: float) -> Prepared:
-    """Put one image on a canvas of rank 2 or 3 and normalise it. Raises InputError where the ranks do not go together."""
+    """Put one image on a canvas of rank 2 or 3 and normalise it.
+
+    Raises InputError for a volume on a canvas of rank 2 and for a single slice on one of rank 3.
+    """
     if len(canvas) == 2 and image.data.shape[2] != 1:
-        raise InputError(f"{image.path}: has shape {image.data.shape}, expected a single slice (the model is 2D)")
+        shape = image.data.shape
+        raise InputError(f"{image.path}: has shape {shape}, expected a single slice (the model is 2D)")
     if len(canvas) == 3 and image.data.shape[2] == 1:
         raise InputError(f"{image.path}: is a single slice, expected a volume (the model is 3D)")
     affine, shape = canvas_grid(image, spacing, canvas)
