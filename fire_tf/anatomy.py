@@ -8,6 +8,7 @@ zero a sulcus cuts in, perpendicular to the surface; grey matter lines whatever 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,8 +75,8 @@ class Anatomy:
             folia=WaveField.draw(rng, 30.0, 8, spread=0.3),
             lesions=WaveField.draw(rng, 14.0, 16, spread=0.3),
             cortex_thickness=rng.uniform(2.5, 3.1),
-            sulcus_width=rng.uniform(0.5, 1.0),
-            ventricle_size=rng.uniform(0.8, 1.35),
+            sulcus_width=rng.uniform(0.25, 0.7),
+            ventricle_size=rng.uniform(0.75, 1.3),
             lesion_load=rng.uniform(0.0, 1.0),
         )
 
@@ -85,21 +86,29 @@ def _three(rng: np.random.Generator, wavelength: float, waves: int) -> tuple[Wav
     return x, y, z
 
 
-def canonical_points(points: Points, anatomy: Anatomy) -> Points:
-    """Map a subject's points (mm) to the common frame in which the shapes are written down."""
+def canonical_points(axes: Sequence[np.ndarray], anatomy: Anatomy) -> Points:
+    """Map the grid spanned by `axes` (mm) to the common frame in which the shapes are written down."""
     ax, ay, az = np.deg2rad(anatomy.tilt)
     about_x = np.array([[1, 0, 0], [0, np.cos(ax), -np.sin(ax)], [0, np.sin(ax), np.cos(ax)]])
     about_y = np.array([[np.cos(ay), 0, np.sin(ay)], [0, 1, 0], [-np.sin(ay), 0, np.cos(ay)]])
     about_z = np.array([[np.cos(az), -np.sin(az), 0], [np.sin(az), np.cos(az), 0], [0, 0, 1]])
     matrix = np.diag(1.0 / anatomy.scale) @ about_z @ about_y @ about_x
-    moved = [p - (c + s) for p, c, s in zip(points, CENTRE, anatomy.shift.tolist(), strict=True)]
-    straight = [
-        sum(float(m) * p for m, p in zip(row, moved, strict=True)) + c
-        for row, c in zip(matrix, CENTRE, strict=True)
+    origin = np.add(CENTRE, anatomy.shift)
+    x, y, z = np.meshgrid(
+        *(a - o for a, o in zip(axes, origin.astype(np.float32), strict=True)), indexing="ij"
+    )
+    moved = [
+        p + anatomy.warp_size * field.on_grid(axes) for p, field in zip((x, y, z), anatomy.warp, strict=True)
     ]
-    frame = (straight[0], straight[1], straight[2])
-    x, y, z = (f + anatomy.warp_size * field(frame) for f, field in zip(frame, anatomy.warp, strict=True))
-    return x, y, z
+    a, b, c = (_combine(row, moved) + middle for row, middle in zip(matrix.tolist(), CENTRE, strict=True))
+    return a, b, c
+
+
+def _combine(weights: Sequence[float], arrays: Sequence[np.ndarray]) -> np.ndarray:
+    total = weights[0] * arrays[0]
+    for weight, array in zip(weights[1:], arrays[1:], strict=True):
+        total += weight * array
+    return total
 
 
 def mirrored(points: Points) -> Points:
@@ -116,7 +125,7 @@ def cerebral_hull(points: Points) -> np.ndarray:
     narrower = 1.0 + 0.0028 * (y - CENTRE[1])  # the front is narrower than the back
     main = ellipsoid((x * narrower, y, z), (0.0, -17.0, 9.0), (65.0, 82.0, 62.0), power=2.15)
     middle = np.exp(-((x / 24.0) ** 2) - ((y + 20.0) / 24.0) ** 2)
-    floor = -18.0 + 15.0 * middle
+    floor = -13.0 + 10.0 * middle
     main = intersection(main, floor - z, 9.0)
     path = [(34.0, 7.0, -25.0), (46.0, -14.0, -18.0), (47.0, -38.0, -7.0), (40.0, -62.0, 2.0)]
     temporal = tube((x, y, z), path, [14.5, 17.5, 17.5, 17.0], blend=6.0)
@@ -133,50 +142,72 @@ def _callosum_outer(points: Points) -> np.ndarray:
     return np.maximum(outline, -below_genu)
 
 
-def _midline_fissure(points: Points, anatomy: Anatomy) -> np.ndarray:
-    """Distance from the sheet between the hemispheres, which ends on the corpus callosum."""
-    sheet = points[0] - 1.5 * anatomy.sway((np.zeros_like(points[0]), points[1], points[2]))
-    return np.hypot(sheet, np.maximum(-_callosum_outer(points), 0.0))
-
-
 def _sylvian_fissure(points: Points, anatomy: Anatomy) -> np.ndarray:
     """Distance from the lateral (Sylvian) fissure and the sheet over the insula that it leads to."""
     x, y, z = mirrored(points)
-    level = -9.0 - 0.38 * y + 2.0 * anatomy.sway(points)
-    depth = 38.0 - 14.0 * np.clip((y - 2.0) / 14.0, 0.0, 1.0)
-    cleft = np.hypot((z - level) / 1.07, np.maximum(depth - x, 0.0))
-    cleft = np.hypot(cleft, np.maximum(-46.0 - y, 0.0))
-    insula = np.hypot(x - 38.5 + 0.12 * np.abs(z), np.maximum(np.abs(y + 1.0) - 22.0, 0.0))
-    insula = np.hypot(insula, np.maximum(np.abs(z - level - 3.0) - 13.0, 0.0))
+    level = -5.0 - 0.55 * y + 2.0 * anatomy.sway(points)
+    depth = 38.0 - 14.0 * np.clip((y - 2.0) / 14.0, 0.0, 1.0) + 14.0 * np.clip((-16.0 - y) / 22.0, 0.0, 1.0)
+    cleft = np.hypot((z - level) / 1.14, np.maximum(depth - x, 0.0))
+    cleft = np.hypot(cleft, np.maximum(-38.0 - y, 0.0))
+    bulge = 39.5 - 0.010 * (y + 1.0) ** 2 - 0.015 * (z - 3.0) ** 2
+    insula = np.hypot(x - bulge, np.maximum(np.abs(y + 1.0) - 22.0, 0.0))
+    insula = np.hypot(insula, np.maximum(np.abs(z - 3.0) - 13.0, 0.0))
     return np.minimum(cleft, insula)
 
 
-def _sulci(points: Points, depth: np.ndarray, anatomy: Anatomy) -> np.ndarray:
-    """Distance from the sulcal sheets.
+def _outer_sulci(points: Points, depth: np.ndarray, steps: Sequence[float], anatomy: Anatomy) -> np.ndarray:
+    """Distance from the sulci of the convexity and the base, at `depth` mm below the hull.
 
-    `depth` is the distance below the smooth surface. Each point is carried (most of the way) back to the
-    surface, so that the zero crossings of the folding fields become sheets that hang from it, slightly
-    slanted and bent.
+    Each point is carried (most of the way) back to the hull, so that the zero crossings of the folding fields
+    become sheets that hang from it, slightly slanted. `steps`: the grid's spacing in mm.
     """
-    steps = _steps(points)
+    near = (depth > -3.0) & (depth < 30.0)  # beyond, no sheet matters
     normal = np.gradient(depth, *steps)
     square = sum(n * n for n in normal)
+    back = 0.85 * np.maximum(depth, -5.0) / np.maximum(square, 0.25)
+    surface = [(p - back * n)[near] for p, n in zip(points, normal, strict=True)]
     # Where two sides are equally near, the normal turns round within a voxel: no sulcus reaches there.
-    ridge = 25.0 * np.maximum(0.85 - square, 0.0) * np.clip((depth - 3.0) / 4.0, 0.0, 1.0)
-    back = 0.85 * np.clip(depth, -5.0, 25.0) / np.maximum(square, 0.25)
-    x, y, z = (
-        p - back * n + 2.2 * bend(points) for p, n, bend in zip(points, normal, anatomy.bends, strict=True)
-    )
-    surface = (x, y, z)
-    variation = anatomy.sulcal_depth(surface)
-    deep = _sheets(anatomy.folds(surface), steps)
+    ridge = 25.0 * np.maximum(0.7 - square, 0.0) * np.clip((depth - 3.0) / 4.0, 0.0, 1.0)
+    return _sulci(points, surface, near, depth, steps, anatomy) + ridge
+
+
+def _medial_sulci(points: Points, depth: np.ndarray, steps: Sequence[float], anatomy: Anatomy) -> np.ndarray:
+    """Distance from the sulci of the walls of the midline fissure, at `depth` mm beside it."""
+    near = depth < 26.0
+    x, y, z = (p[near] for p in points)
+    surface = [0.15 * x + 50.0 * np.sign(x), y, z]  # far from each other: the two walls differ
+    return _sulci(points, surface, near, depth, steps, anatomy)
+
+
+def _sulci(
+    points: Points,
+    surface: Sequence[np.ndarray],
+    near: np.ndarray,
+    depth: np.ndarray,
+    steps: Sequence[float],
+    anatomy: Anatomy,
+) -> np.ndarray:
+    """Distance from the sheets through the zero crossings of the folding fields, taken at `surface`.
+
+    surface: three arrays of one value per voxel in the mask `near`. The sheets end at a depth that varies.
+    """
+    here = [p[near] for p in points]
+    bent = [s + 2.2 * bend(here) for s, bend in zip(surface, anatomy.bends, strict=True)]
+    variation = _scatter(anatomy.sulcal_depth(bent), near)
+    deep = _sheets(_scatter(anatomy.folds(bent), near), steps)
     deep = np.hypot(deep, np.maximum(depth - np.clip(16.0 + 5.0 * variation, 5.0, 24.0), 0.0))
-    shallow = _sheets(anatomy.side_folds(surface), steps)
+    shallow = _sheets(_scatter(anatomy.side_folds(bent), near), steps)
     shallow = np.hypot(shallow, np.maximum(depth - np.clip(8.0 - 6.0 * variation, 0.0, 15.0), 0.0))
-    return np.minimum(deep, shallow) + ridge
+    return np.minimum(deep, shallow)
 
 
-def _sheets(field: np.ndarray, steps: tuple[float, ...]) -> np.ndarray:
+def _scatter(values: np.ndarray, where: np.ndarray) -> np.ndarray:
+    whole = np.zeros(where.shape, np.float32)
+    whole[where] = values
+    return whole
+
+
+def _sheets(field: np.ndarray, steps: Sequence[float]) -> np.ndarray:
     """Distance in mm from the zero crossings of `field`, to first order.
 
     The steepness is bounded on both sides: flat places would get wide sulci, and a jump of the field is no
@@ -186,20 +217,15 @@ def _sheets(field: np.ndarray, steps: tuple[float, ...]) -> np.ndarray:
     return np.abs(field) / np.clip(steepness, 0.02, 0.5)
 
 
-def _steps(points: Points) -> tuple[float, ...]:
-    """Mean spacing in mm of the points along the axes of their grid."""
-    ends = [(np.take(p, -1, axis).mean(), np.take(p, 0, axis).mean()) for axis, p in enumerate(points)]
-    return tuple(
-        float(last - first) / (n - 1) for (last, first), n in zip(ends, points[0].shape, strict=True)
-    )
-
-
-def pial_depth(points: Points, hull: np.ndarray, anatomy: Anatomy) -> np.ndarray:
+def pial_depth(points: Points, hull: np.ndarray, steps: Sequence[float], anatomy: Anatomy) -> np.ndarray:
     """Distance below the folded surface of the cortex, in mm: negative in cerebrospinal fluid."""
-    fissure = _midline_fissure(points, anatomy) - 0.6
+    sheet = np.abs(points[0] - 0.75 * anatomy.sway(points))
+    below_callosum = np.maximum(-_callosum_outer(points), 0.0)
+    fissure = np.hypot(sheet, below_callosum) - 0.6
+    medial = np.hypot(_medial_sulci(points, sheet, steps, anatomy), below_callosum)
+    sulci = np.minimum(_outer_sulci(points, -0.9 - hull, steps, anatomy), medial) - anatomy.sulcus_width
     smooth = union(-0.9 - hull, fissure, 5.0)
-    sulci = _sulci(points, smooth, anatomy) - anatomy.sulcus_width
-    lateral = _sylvian_fissure(points, anatomy) - 1.0 - 0.5 * anatomy.sulcus_width
+    lateral = _sylvian_fissure(points, anatomy) - 0.3 - anatomy.sulcus_width
     return union(union(smooth, sulci, 2.0), lateral, 2.0)
 
 
@@ -242,14 +268,14 @@ def pallidum(points: Points) -> np.ndarray:
 def hippocampus(points: Points) -> np.ndarray:
     """Signed distance of the hippocampi and amygdalae."""
     path = [(21.0, -3.0, -19.0), (26.0, -14.0, -19.0), (30.0, -26.0, -13.0), (28.0, -36.0, -4.0)]
-    return tube(mirrored(points), path, [7.5, 5.0, 4.0, 2.5], blend=3.0)
+    return tube(mirrored(points), path, [6.0, 4.0, 3.5, 2.5], blend=3.0)
 
 
 def lateral_ventricles(points: Points, size: float) -> np.ndarray:
     """Signed distance of the lateral ventricles; `size` is a factor on their radii."""
     x, y, z = mirrored(points)
     body = [(9.0, 29.0, 2.0), (6.8, 14.0, 10.0), (7.5, -8.0, 17.0), (14.0, -27.0, 19.0), (24.0, -41.0, 12.0)]
-    main = tube((x, y, z), body, [size * r for r in (2.5, 4.5, 4.0, 4.0, 5.0)], blend=3.0)
+    main = tube((x, y, z), body, [size * r for r in (2.3, 4.5, 3.8, 3.5, 4.5)], blend=3.0)
     horns = [
         (22.0, -76.0, 4.0),
         (24.0, -60.0, 6.0),
@@ -257,7 +283,7 @@ def lateral_ventricles(points: Points, size: float) -> np.ndarray:
         (33.0, -35.0, -4.0),
         (33.0, -15.0, -15.0),
     ]
-    back = tube((x, y, z), horns, [size * r for r in (1.0, 1.8, 5.0, 2.5, 1.5)], blend=3.0)
+    back = tube((x, y, z), horns, [size * r for r in (0.8, 1.5, 4.5, 2.3, 1.5)], blend=3.0)
     septum = 0.8 - x  # what keeps the two sides apart
     return np.maximum(union(main, back, 2.0), septum)
 
@@ -277,14 +303,14 @@ def brain_stem(points: Points) -> np.ndarray:
     x, y, z = points
     flat = (x / 1.22, y, z)
     path = [
-        (0.0, -21.0, -4.0),
+        (0.0, -21.0, -6.0),
         (0.0, -26.0, -14.0),
         (0.0, -26.0, -28.0),
         (0.0, -34.0, -46.0),
         (0.0, -39.0, -60.0),
     ]
-    stem = tube(flat, path, [6.0, 8.5, 9.5, 6.5, 4.5], blend=4.0)
-    belly = ellipsoid(points, (0.0, -22.0, -29.0), (14.0, 9.0, 11.0))
+    stem = tube(flat, path, [5.0, 8.0, 9.0, 6.3, 4.5], blend=4.0)
+    belly = ellipsoid(points, (0.0, -22.0, -29.0), (14.5, 9.5, 11.5))
     peduncles = tube(mirrored(points), [(7.0, -19.0, -13.0), (12.0, -15.0, -5.0)], [5.0, 4.0])
     return np.maximum(union(union(stem, belly, 4.0), peduncles, 3.0), -62.0 - z)
 
@@ -340,31 +366,37 @@ class _Canvas:
         share = cover(distance, self.width)
         if within is not None:
             share = share * within
-        self.fractions *= 1.0 - share
-        self.fractions[TISSUE_NAMES.index(tissue)] += share
+        touched = share > 0.0
+        share = share[touched]
+        for fraction in self.fractions:
+            fraction[touched] *= 1.0 - share
+        self.fractions[TISSUE_NAMES.index(tissue)][touched] += share
 
 
-def tissue_fractions(points: Points, anatomy: Anatomy, width: float) -> np.ndarray:
-    """Fractions (tissue, *grid), float32 and of sum 1, of `TISSUE_NAMES` in voxels of `width` mm at `points`.
+def tissue_fractions(axes: Sequence[np.ndarray], anatomy: Anatomy) -> np.ndarray:
+    """Fractions (tissue, X, Y, Z), float32 and of sum 1, of `TISSUE_NAMES` in the voxels of a regular grid.
 
-    `points` are the subject's coordinates in mm on a regular grid with at least 2 voxels along each axis.
+    axes: three float32 arrays of at least 2 equidistant voxel centres, in the subject's mm.
     """
-    frame = canonical_points(points, anatomy)
+    steps = [float(axis[1] - axis[0]) for axis in axes]
+    frame = canonical_points(axes, anatomy)
     cerebrum, cerebellum, stem = cerebral_hull(frame), cerebellar_hull(frame), brain_stem(frame)
     below = np.minimum(cerebellum, np.where(frame[2] < -5.0, stem - 1.0, stem + 6.0))
-    cerebrum = intersection(cerebrum, 1.8 - below, 3.0)  # the tentorium and the cisterns round the stem
-    canvas = _Canvas(points[0].shape, width)
+    cerebrum = intersection(cerebrum, 0.8 - below, 2.0)  # the tentorium and the cisterns round the stem
+    canvas = _Canvas(frame[0].shape, max(steps))
     brain = union(union(cerebrum, cerebellum, 5.0), stem - 1.0, 5.0)
     canvas.paint("csf", brain)
-    _paint_cerebrum(canvas, frame, cerebrum, anatomy)
+    _paint_cerebrum(canvas, frame, cerebrum, steps, anatomy)
     _paint_cerebellum(canvas, frame, cerebellum, anatomy)
     canvas.paint("brain_stem", stem)
     canvas.paint("csf", midline_ventricles(frame, anatomy.ventricle_size))
     return canvas.fractions
 
 
-def _paint_cerebrum(canvas: _Canvas, frame: Points, hull: np.ndarray, anatomy: Anatomy) -> None:
-    depth = pial_depth(frame, hull, anatomy)
+def _paint_cerebrum(
+    canvas: _Canvas, frame: Points, hull: np.ndarray, steps: Sequence[float], anatomy: Anatomy
+) -> None:
+    depth = pial_depth(frame, hull, steps, anatomy)
     inside = cover(hull + 0.5, canvas.width)
     canvas.paint("cortex", -depth)
     canvas.paint("white_matter", anatomy.cortex_thickness - depth)

@@ -25,7 +25,7 @@ import numpy as np
 from fire_tf.anatomy import CENTRE, TISSUE_NAMES, Anatomy, tissue_fractions
 from fire_tf.errors import InputError, exit_cleanly
 from fire_tf.mr_signal import SEQUENCES, TISSUES, Tissue, rician_noise
-from fire_tf.shapes import Points, WaveField
+from fire_tf.shapes import WaveField
 
 DEFAULT_SHAPE = (128, 160, 144)
 DEFAULT_SPACING = 1.28
@@ -40,7 +40,7 @@ _STRUCTURE_OF_TISSUE = {
     "hyperintensity": 3,
 }
 _FINEST = 1.3  # mm: coarser voxels are averages of finer ones, so that folds keep their partial volumes
-_BOX = ((-78.0, 78.0), (-116.0, 82.0), (-72.0, 88.0))  # mm: holds every brain, nothing is computed outside it
+_BOX = ((-76.0, 76.0), (-110.0, 78.0), (-68.0, 80.0))  # mm: holds every brain, nothing is computed outside it
 _INTENSITY = 1000  # of the 99.9th percentile of the brain
 _NOISE = 0.015  # standard deviation, in fractions of the 99.9th percentile
 _BIAS = 0.05  # standard deviation of the logarithm of the bias field
@@ -88,8 +88,8 @@ def generate_subject(
     affine[:3, 3] = [c - 0.5 * (n - 1) * s for c, n, s in zip(CENTRE, grid, steps, strict=True)]
     box = _brain_box(grid, steps, affine)
     fractions = _sample_fractions(anatomy, box, steps, affine)
-    images = _acquire(fractions, _points(box, 1, steps, affine), rng)
-    tissues = fractions.argmax(0).astype(np.uint8)
+    images = _acquire(fractions, _axes(box, 1, steps, affine), rng)
+    tissues = np.where(fractions[0] < 0.5, 1 + fractions[1:].argmax(0), 0).astype(np.uint8)
     return Phantom(
         images={name: _embed(image, box, grid) for name, image in images.items()},
         seg=_embed(_structures(tissues), box, grid),
@@ -120,14 +120,15 @@ def _brain_box(grid: tuple[int, ...], steps: tuple[float, ...], affine: np.ndarr
     return tuple(box)
 
 
-def _points(box: tuple[slice, ...], finer: int, steps: tuple[float, ...], affine: np.ndarray) -> Points:
-    """Coordinates in mm (float32) of the voxels of `box`, each cut into `finer`^3 equal parts."""
+def _axes(
+    box: tuple[slice, ...], finer: int, steps: tuple[float, ...], affine: np.ndarray
+) -> list[np.ndarray]:
+    """Coordinates in mm (float32), along each axis, of the voxels of `box`, each cut into `finer` parts."""
     axes = []
     for part, step, origin in zip(box, steps, affine[:3, 3], strict=True):
         index = (np.arange(part.start * finer, part.stop * finer) + 0.5) / finer - 0.5
         axes.append((origin + step * index).astype(np.float32))
-    x, y, z = np.meshgrid(*axes, indexing="ij")
-    return x, y, z
+    return axes
 
 
 def _sample_fractions(
@@ -137,7 +138,7 @@ def _sample_fractions(
     finer = max(int(np.ceil(max(steps) / _FINEST)), 1)
     if finer == 1 and min(part.stop - part.start for part in box) < 2:
         finer = 2  # gradients need two samples along each axis
-    fractions = tissue_fractions(_points(box, finer, steps, affine), anatomy, max(steps) / finer)
+    fractions = tissue_fractions(_axes(box, finer, steps, affine), anatomy)
     for axis in (1, 2, 3):
         count = fractions.shape[axis] // finer
         split = (*fractions.shape[:axis], count, finer, *fractions.shape[axis + 1 :])
@@ -150,16 +151,18 @@ def _structures(tissues: np.ndarray) -> np.ndarray:
     return table[tissues]
 
 
-def _acquire(fractions: np.ndarray, points: Points, rng: np.random.Generator) -> dict[str, np.ndarray]:
+def _acquire(
+    fractions: np.ndarray, axes: list[np.ndarray], rng: np.random.Generator
+) -> dict[str, np.ndarray]:
     """The images of all sequences: signals mixed in every voxel, bias field, noise, scaling to uint16."""
     brain = fractions[0] < 0.5
     constants = {name: _vary(tissue, rng) for name, tissue in TISSUES.items()}
-    texture = np.exp(_TEXTURE * WaveField.draw(rng, 9.0, 12, spread=0.4)(points))
+    texture = np.exp(_TEXTURE * WaveField.draw(rng, 9.0, 12, spread=0.4).on_grid(axes))
     images = {}
     for name, sequence in SEQUENCES.items():
         signals = [0.0] + [sequence.signal(constants[tissue]) for tissue in TISSUE_NAMES[1:]]
         mixed = np.tensordot(np.asarray(signals, np.float32), fractions, 1)
-        bias = np.exp(_BIAS * WaveField.draw(rng, 220.0, 4, spread=0.3)(points))
+        bias = np.exp(_BIAS * WaveField.draw(rng, 220.0, 4, spread=0.3).on_grid(axes))
         clean = mixed * texture * bias
         top = float(np.percentile(clean[brain], 99.9)) if brain.any() else 1.0
         noisy = rician_noise(clean, _NOISE * top, rng)

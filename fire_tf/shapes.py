@@ -76,9 +76,20 @@ class WaveField:
         lengths = wavelength * rng.uniform(1.0 - spread, 1.0 + spread, (waves, 1))
         return cls(2.0 * np.pi * directions / lengths, rng.uniform(0.0, 2.0 * np.pi, waves))
 
-    def __call__(self, points: Points) -> np.ndarray:
-        """The field at `points`: float32, the shape of one of its arrays."""
+    def __call__(self, points: Sequence[np.ndarray]) -> np.ndarray:
+        """The field at `points`: float32, the shape of one of their three arrays."""
         total = np.zeros(points[0].shape, np.float32)
         for (kx, ky, kz), phase in zip(self.vectors.tolist(), self.phases.tolist(), strict=True):
             total += np.cos(kx * points[0] + ky * points[1] + kz * points[2] + phase)
         return total * float(np.sqrt(2.0 / len(self.phases)))
+
+    def on_grid(self, axes: Sequence[np.ndarray]) -> np.ndarray:
+        """The field on the grid spanned by three `axes` (coordinates in mm): float32, (X, Y, Z).
+
+        A plane wave is a product of one factor per axis: a matrix product instead of a cosine per point.
+        """
+        x, y, z = (np.exp(1j * np.outer(k, axis)) for k, axis in zip(self.vectors.T, axes, strict=True))
+        x *= np.sqrt(2.0 / len(self.phases)) * np.exp(1j * self.phases)[:, None]
+        plane = np.einsum("kx,ky->xyk", x, y)
+        plane = np.concatenate([plane.real, -plane.imag], axis=-1).astype(np.float32)
+        return plane @ np.concatenate([z.real, z.imag]).astype(np.float32)
