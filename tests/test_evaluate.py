@@ -224,7 +224,7 @@ def write_run(folder: Path) -> Path:
         f"split: {{train: [sub-1], test: [sub-2]}}, ndim: 2, spacing: 2.0, canvas: [{SIZE[0]}, {SIZE[1]}], "
         f"cache: {folder / 'cache'}}}\n"
         "deformation: {rotation: [5, 10], translation: [0, 0.05]}\n"
-        "stages: [{name: s, objective: aligned, groups: [synthesis], steps: 1, batch_size: 1}]\n"
+        "stages: [{name: s, objective: aligned, cycle: [[synthesis]], steps: 1, batch_size: 1}]\n"
     )
     return folder
 
