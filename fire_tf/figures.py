@@ -20,8 +20,9 @@ from fire_tf.metrics import brain_mask, jacobian_determinant, map_positions
 from fire_tf.pointmaps import AffineMap, Chain, InPlane, pull
 from fire_tf.registration import Registration
 
-_GRID_STEP = 8
+_GRID_LINES = 24
 _TILES = 8
+_COLUMNS = 4
 
 
 def draw_registration(found: Registration, path: Path, names: tuple[str, str] = ("moving", "fixed")) -> None:
@@ -51,7 +52,7 @@ def draw_registration(found: Registration, path: Path, names: tuple[str, str] = 
     _show(panels[3], _checkerboard(_slice(warped), _slice(fixed)), "warped and fixed in turns")
     _show(panels[4], _slice(found.from_moving.data), f"{found.from_moving.modality} synthesised from moving")
     _show(panels[5], _slice(found.from_fixed.data), f"{found.from_fixed.modality} synthesised from fixed")
-    _show(panels[6], _slice(fixed), "where fixed is read from")
+    _show(panels[6], _slice(moving), "the fixed grid in the moving image")
     _draw_grid(panels[6], positions)
     _show_jacobian(figure, panels[7], _slice(determinant), _slice(brain_mask(fixed, -1.0)))
     save(figure, path)
@@ -69,32 +70,49 @@ def draw_synthesis(rows: Mapping[str, Mapping[str, np.ndarray]], path: Path) -> 
 
 
 def draw_curves(metrics: Path, path: Path) -> None:
-    """Every loss of a run's ``metrics.csv`` over the steps, a panel each, with its ``val_`` column."""
+    """Every loss of a run's ``metrics.csv`` over the steps, a panel each, with its ``val_`` column.
+
+    Stages have objectives of their own, so curves break where a stage ends, at a dotted line.
+    """
     with open(metrics, newline="") as stream:
         rows = list(csv.DictReader(stream))
     if not rows:
         raise ValueError(f"{metrics}: holds no row yet")
-    table = {name: np.array([_number(row[name]) for row in rows]) for name in rows[0]}
-    steps = table.get("step", table.get("epoch", np.arange(len(rows), dtype=float)))
-    names = [
-        name
-        for name, values in table.items()
-        if name not in ("step", "epoch") and not name.startswith("val_") and np.isfinite(values).any()
-    ]
-    columns = 4
-    figure = Figure(figsize=(14, 2.7 * -(-len(names) // columns)), layout="constrained")
-    panels = figure.subplots(-(-len(names) // columns), columns, squeeze=False).ravel()
+    steps, stages = np.array([float(row["step"]) for row in rows]), [row["stage"] for row in rows]
+    curves = {
+        name: np.array([float(row[name] or "nan") for row in rows])
+        for name in rows[0]
+        if name not in ("step", "stage", "seconds")
+    }
+    names = [name for name, values in curves.items() if name[:4] != "val_" and np.isfinite(values).any()]
+    lines = -(-len(names) // _COLUMNS)
+    figure = Figure(figsize=(3.5 * _COLUMNS, 2.7 * lines), layout="constrained")
+    panels = figure.subplots(lines, _COLUMNS, squeeze=False).ravel()
     for panel, name in zip(panels, names, strict=False):
-        for key, label in ((name, "training"), (f"val_{name}", "validation")):
-            known = np.isfinite(table.get(key, np.array([])))
-            if known.any():
-                panel.plot(steps[known], table[key][known], linewidth=1, label=label)
         panel.set_title(name, fontsize=9)
         panel.tick_params(labelsize=7)
+        _plot_stages(panel, steps, stages, curves[name], "training", "tab:blue")
+        _plot_stages(panel, steps, stages, curves.get(f"val_{name}"), "validation", "tab:orange")
     panels[0].legend(fontsize=7)
     for panel in panels[len(names) :]:
         panel.set_axis_off()
     save(figure, path)
+
+
+def _plot_stages(
+    panel: Axes, steps: np.ndarray, stages: list[str], values: np.ndarray | None, label: str, colour: str
+) -> None:
+    """A curve, broken between stages; epochs that did not measure the value are bridged."""
+    for number, stage in enumerate(dict.fromkeys(stages)):
+        chosen = np.array([name == stage for name in stages])
+        if number:
+            panel.axvline(steps[chosen][0], color="gray", linestyle=":", linewidth=0.7)
+        if values is not None and np.isfinite(values[chosen]).any():
+            known = chosen & np.isfinite(values)
+            panel.plot(
+                steps[known], values[known], color=colour, linewidth=1, marker=".", markersize=2, label=label
+            )
+            label = "_" + label  # one entry in the legend
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -124,7 +142,8 @@ def _checkerboard(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 def _draw_grid(panel: Axes, positions: np.ndarray) -> None:
     """Lines of the fixed grid where they lie in the moving image; in 3D the middle slice's, from above."""
     plane = positions if positions.ndim == 3 else positions[:, :, positions.shape[2] // 2]
-    for lines in (plane[::_GRID_STEP], plane[:, ::_GRID_STEP].swapaxes(0, 1)):
+    step = max(1, max(plane.shape[:2]) // _GRID_LINES)
+    for lines in (plane[::step], plane[:, ::step].swapaxes(0, 1)):
         for line in lines:
             panel.plot(line[:, 0], line[:, 1], color="tab:orange", linewidth=0.5)
     panel.set_xlim(-0.5, plane.shape[0] - 0.5)
@@ -143,10 +162,3 @@ def _show_jacobian(figure: Figure, panel: Axes, determinant: np.ndarray, mask: n
     panel.set_title("log2 Jacobian (green: folded)", fontsize=9)
     panel.set_axis_off()
     figure.colorbar(shown, ax=panel, shrink=0.7)
-
-
-def _number(text: str | None) -> float:
-    try:
-        return float(text) if text else float("nan")
-    except ValueError:
-        return float("nan")
