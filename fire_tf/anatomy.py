@@ -1,9 +1,10 @@
 """The anatomy of the head phantom: which tissue lies where, as functions of position.
 
-Coordinates are millimetres, RAS+, in a frame close to MNI's: the anterior commissure near the origin, the
-middle of the head at `CENTRE`. A subject is a set of random numbers (`Anatomy.draw`); `tissue_fractions` is
-deterministic. The cortex is folded by random fields on the surface of each hemisphere: where a field crosses
-zero a sulcus cuts in, perpendicular to the surface; grey matter lines whatever cerebrospinal fluid touches.
+Coordinates are millimetres, RAS+, in a frame close to MNI's: the anterior commissure near the origin. A subject
+is a set of random numbers (`Anatomy.draw`); `tissue_fractions` is deterministic: the fixed shapes of
+`brain_shapes`, scaled, tilted and warped. The cortex is folded by random fields on the surface of each
+hemisphere: where a field crosses zero a sulcus cuts in, perpendicular to the surface; grey matter lines whatever
+cerebrospinal fluid touches.
 """
 
 from __future__ import annotations
@@ -13,10 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fire_tf.shapes import Point, Points, WaveField, cover, ellipsoid, intersection, tube, union
-
-CENTRE: Point = (0.0, -17.0, 8.0)
-"""Middle of the head in mm: where a phantom's grid is centred, fixed under its scaling and tilt."""
+from fire_tf import brain_shapes
+from fire_tf.brain_shapes import CENTRE, callosum_outer, mirrored
+from fire_tf.shapes import Points, WaveField, cover, ellipsoid, intersection, union
 
 TISSUE_NAMES = (
     "background",
@@ -74,7 +74,7 @@ class Anatomy:
             bends=_three(rng, 28.0, 6),
             folia=WaveField.draw(rng, 30.0, 8, spread=0.3),
             lesions=WaveField.draw(rng, 14.0, 16, spread=0.3),
-            cortex_thickness=rng.uniform(2.5, 3.1),
+            cortex_thickness=rng.uniform(2.3, 2.9),
             sulcus_width=rng.uniform(0.25, 0.7),
             ventricle_size=rng.uniform(0.75, 1.3),
             lesion_load=rng.uniform(0.0, 1.0),
@@ -111,37 +111,6 @@ def _combine(weights: Sequence[float], arrays: Sequence[np.ndarray]) -> np.ndarr
     return total
 
 
-def mirrored(points: Points) -> Points:
-    """Points with both sides folded onto the right one (x >= 0), for shapes that come in pairs."""
-    return np.abs(points[0]), points[1], points[2]
-
-
-# --- cerebrum ---------------------------------------------------------------------------------------------
-
-
-def cerebral_hull(points: Points) -> np.ndarray:
-    """Signed distance of the cerebrum's smooth outer surface, both hemispheres and temporal lobes."""
-    x, y, z = mirrored(points)
-    narrower = 1.0 + 0.0028 * (y - CENTRE[1])  # the front is narrower than the back
-    main = ellipsoid((x * narrower, y, z), (0.0, -17.0, 9.0), (65.0, 82.0, 62.0), power=2.15)
-    middle = np.exp(-((x / 24.0) ** 2) - ((y + 20.0) / 24.0) ** 2)
-    floor = -13.0 + 10.0 * middle
-    main = intersection(main, floor - z, 9.0)
-    path = [(34.0, 7.0, -25.0), (46.0, -14.0, -18.0), (47.0, -38.0, -7.0), (40.0, -62.0, 2.0)]
-    temporal = tube((x, y, z), path, [14.5, 17.5, 17.5, 17.0], blend=6.0)
-    inner = [(23.0, -4.0, -21.0), (25.0, -20.0, -17.0), (25.0, -38.0, -8.0)]
-    temporal = union(temporal, tube((x, y, z), inner, [8.5, 10.0, 10.0]), 5.0)
-    return union(main, temporal, 7.0)
-
-
-def _callosum_outer(points: Points) -> np.ndarray:
-    """Signed distance, in the sagittal plane, of the outline of the corpus callosum and all below it."""
-    _, y, z = points
-    outline = ellipsoid((np.zeros_like(y), y, z), (0.0, -5.0, 2.0), (1e3, 37.0, 25.0))
-    below_genu = np.maximum(z + 6.0, 8.0 - y)
-    return np.maximum(outline, -below_genu)
-
-
 def _sylvian_fissure(points: Points, anatomy: Anatomy) -> np.ndarray:
     """Distance from the lateral (Sylvian) fissure and the sheet over the insula that it leads to."""
     x, y, z = mirrored(points)
@@ -167,7 +136,7 @@ def _outer_sulci(points: Points, depth: np.ndarray, steps: Sequence[float], anat
     back = 0.85 * np.maximum(depth, -5.0) / np.maximum(square, 0.25)
     surface = [(p - back * n)[near] for p, n in zip(points, normal, strict=True)]
     # Where two sides are equally near, the normal turns round within a voxel: no sulcus reaches there.
-    ridge = 25.0 * np.maximum(0.7 - square, 0.0) * np.clip((depth - 3.0) / 4.0, 0.0, 1.0)
+    ridge = 25.0 * np.maximum(0.45 - square, 0.0) * np.clip((depth - 3.0) / 4.0, 0.0, 1.0)
     return _sulci(points, surface, near, depth, steps, anatomy) + ridge
 
 
@@ -220,111 +189,13 @@ def _sheets(field: np.ndarray, steps: Sequence[float]) -> np.ndarray:
 def pial_depth(points: Points, hull: np.ndarray, steps: Sequence[float], anatomy: Anatomy) -> np.ndarray:
     """Distance below the folded surface of the cortex, in mm: negative in cerebrospinal fluid."""
     sheet = np.abs(points[0] - 0.75 * anatomy.sway(points))
-    below_callosum = np.maximum(-_callosum_outer(points), 0.0)
+    below_callosum = np.maximum(-callosum_outer(points), 0.0)
     fissure = np.hypot(sheet, below_callosum) - 0.6
     medial = np.hypot(_medial_sulci(points, sheet, steps, anatomy), below_callosum)
     sulci = np.minimum(_outer_sulci(points, -0.9 - hull, steps, anatomy), medial) - anatomy.sulcus_width
     smooth = union(-0.9 - hull, fissure, 5.0)
     lateral = _sylvian_fissure(points, anatomy) - 0.3 - anatomy.sulcus_width
     return union(union(smooth, sulci, 2.0), lateral, 2.0)
-
-
-def callosum(points: Points) -> np.ndarray:
-    """Signed distance of the corpus callosum, where it crosses the midline."""
-    x, y, z = points
-    outer = _callosum_outer(points)
-    thickness = 5.5 + 3.0 * np.clip((np.abs(y + 5.0) - 18.0) / 15.0, 0.0, 1.0)
-    arch = np.maximum(outer + 0.3, -outer - thickness)
-    return np.maximum(np.maximum(arch, -3.0 - z), np.abs(x) - 16.0)
-
-
-# --- deep structures --------------------------------------------------------------------------------------
-
-
-def thalamus(points: Points) -> np.ndarray:
-    """Signed distance of both thalami."""
-    x, y, z = mirrored(points)
-    return ellipsoid((x + 0.25 * (y + 18.0), y, z), (11.0, -18.0, 7.0), (8.5, 14.0, 8.5))
-
-
-def striatum(points: Points) -> np.ndarray:
-    """Signed distance of the caudate nuclei and putamina."""
-    side = mirrored(points)
-    x, y, z = side
-    path = [(13.5, 19.0, 3.0), (13.5, 11.0, 12.0), (16.5, -6.0, 20.0), (21.0, -24.0, 20.0)]
-    caudate = tube(side, path, [6.0, 5.5, 3.5, 2.0], blend=3.0)
-    putamen = ellipsoid(
-        (x + 0.22 * (y - 2.0) - 0.1 * z, y, z), (27.0, 2.0, 1.0), (5.0, 16.0, 10.5), power=2.3
-    )
-    return np.minimum(caudate, putamen)
-
-
-def pallidum(points: Points) -> np.ndarray:
-    """Signed distance of both globi pallidi."""
-    x, y, z = mirrored(points)
-    return ellipsoid((x + 0.4 * (y + 4.0) - 0.1 * z, y, z), (20.0, -4.0, 0.0), (4.0, 10.0, 6.5))
-
-
-def hippocampus(points: Points) -> np.ndarray:
-    """Signed distance of the hippocampi and amygdalae."""
-    path = [(21.0, -3.0, -19.0), (26.0, -14.0, -19.0), (30.0, -26.0, -13.0), (28.0, -36.0, -4.0)]
-    return tube(mirrored(points), path, [6.0, 4.0, 3.5, 2.5], blend=3.0)
-
-
-def lateral_ventricles(points: Points, size: float) -> np.ndarray:
-    """Signed distance of the lateral ventricles; `size` is a factor on their radii."""
-    x, y, z = mirrored(points)
-    body = [(9.0, 29.0, 2.0), (6.8, 14.0, 10.0), (7.5, -8.0, 17.0), (14.0, -27.0, 19.0), (24.0, -41.0, 12.0)]
-    main = tube((x, y, z), body, [size * r for r in (2.3, 4.5, 3.8, 3.5, 4.5)], blend=3.0)
-    horns = [
-        (22.0, -76.0, 4.0),
-        (24.0, -60.0, 6.0),
-        (24.0, -41.0, 12.0),
-        (33.0, -35.0, -4.0),
-        (33.0, -15.0, -15.0),
-    ]
-    back = tube((x, y, z), horns, [size * r for r in (0.8, 1.5, 4.5, 2.3, 1.5)], blend=3.0)
-    septum = 0.8 - x  # what keeps the two sides apart
-    return np.maximum(union(main, back, 2.0), septum)
-
-
-def midline_ventricles(points: Points, size: float) -> np.ndarray:
-    """Signed distance of the third ventricle, the aqueduct and the fourth ventricle."""
-    x, y, z = points
-    third = ellipsoid(points, (0.0, -11.0, -1.0), (2.0 * size, 12.0, 8.5))
-    aqueduct = tube(points, [(0.0, -24.0, -4.0), (0.0, -36.0, -20.0)], [1.0, 1.2])
-    tent = y + 0.25 * (z + 34.0)
-    fourth = ellipsoid((x, tent, z), (0.0, -42.5, -32.0), (6.5 * size, 4.5, 11.5))
-    return np.minimum(np.minimum(third, aqueduct), fourth)
-
-
-def brain_stem(points: Points) -> np.ndarray:
-    """Signed distance of midbrain, pons and medulla."""
-    x, y, z = points
-    flat = (x / 1.22, y, z)
-    path = [
-        (0.0, -21.0, -6.0),
-        (0.0, -26.0, -14.0),
-        (0.0, -26.0, -28.0),
-        (0.0, -34.0, -46.0),
-        (0.0, -39.0, -60.0),
-    ]
-    stem = tube(flat, path, [5.0, 8.0, 9.0, 6.3, 4.5], blend=4.0)
-    belly = ellipsoid(points, (0.0, -22.0, -29.0), (14.5, 9.5, 11.5))
-    peduncles = tube(mirrored(points), [(7.0, -19.0, -13.0), (12.0, -15.0, -5.0)], [5.0, 4.0])
-    return np.maximum(union(union(stem, belly, 4.0), peduncles, 3.0), -62.0 - z)
-
-
-# --- cerebellum -------------------------------------------------------------------------------------------
-
-
-def cerebellar_hull(points: Points) -> np.ndarray:
-    """Signed distance of the cerebellum's smooth outer surface."""
-    x, y, z = mirrored(points)
-    roof = z + 0.30 * np.maximum(x - 8.0, 0.0) - 3.0
-    lobe = ellipsoid((x, y, roof), (24.0, -61.0, -28.0), (26.0, 25.5, 19.0), power=2.2)
-    vermis = ellipsoid((x, y, z), (0.0, -61.0, -25.0), (11.0, 23.0, 22.0))
-    return union(lobe, vermis, 6.0)
 
 
 def cerebellar_depths(points: Points, hull: np.ndarray, anatomy: Anatomy) -> tuple[np.ndarray, np.ndarray]:
@@ -342,12 +213,6 @@ def cerebellar_depths(points: Points, hull: np.ndarray, anatomy: Anatomy) -> tup
     core = ellipsoid((x, y, z), (17.0, -54.0, -34.0), (13.0, 11.0, 8.0))
     middle = ellipsoid((x, y, z), (0.0, -56.0, -29.0), (8.0, 8.0, 8.0))
     return folded, -union(core, middle, 6.0)
-
-
-def middle_peduncles(points: Points) -> np.ndarray:
-    """Signed distance of the tracts between the pons and the cerebellar white matter."""
-    path = [(11.0, -27.0, -31.0), (18.0, -38.0, -34.0), (19.0, -50.0, -35.0)]
-    return tube(mirrored(points), path, [7.0, 6.0, 6.0])
 
 
 # --- all together -----------------------------------------------------------------------------------------
@@ -380,16 +245,20 @@ def tissue_fractions(axes: Sequence[np.ndarray], anatomy: Anatomy) -> np.ndarray
     """
     steps = [float(axis[1] - axis[0]) for axis in axes]
     frame = canonical_points(axes, anatomy)
-    cerebrum, cerebellum, stem = cerebral_hull(frame), cerebellar_hull(frame), brain_stem(frame)
+    cerebrum, cerebellum, stem = (
+        brain_shapes.cerebral_hull(frame),
+        brain_shapes.cerebellar_hull(frame),
+        brain_shapes.brain_stem(frame),
+    )
     below = np.minimum(cerebellum, np.where(frame[2] < -5.0, stem - 1.0, stem + 6.0))
-    cerebrum = intersection(cerebrum, 0.8 - below, 2.0)  # the tentorium and the cisterns round the stem
+    cerebrum = intersection(cerebrum, 0.4 - below, 2.0)  # the tentorium and the cisterns round the stem
     canvas = _Canvas(frame[0].shape, max(steps))
-    brain = union(union(cerebrum, cerebellum, 5.0), stem - 1.0, 5.0)
+    brain = union(union(cerebrum, cerebellum, 8.0), stem - 1.0, 10.0)
     canvas.paint("csf", brain)
     _paint_cerebrum(canvas, frame, cerebrum, steps, anatomy)
     _paint_cerebellum(canvas, frame, cerebellum, anatomy)
     canvas.paint("brain_stem", stem)
-    canvas.paint("csf", midline_ventricles(frame, anatomy.ventricle_size))
+    canvas.paint("csf", brain_shapes.midline_ventricles(frame, anatomy.ventricle_size))
     return canvas.fractions
 
 
@@ -400,15 +269,15 @@ def _paint_cerebrum(
     inside = cover(hull + 0.5, canvas.width)
     canvas.paint("cortex", -depth)
     canvas.paint("white_matter", anatomy.cortex_thickness - depth)
-    canvas.paint("white_matter", callosum(frame), inside)
-    canvas.paint("cortex", hippocampus(frame), inside)
-    ventricles = lateral_ventricles(frame, anatomy.ventricle_size)
+    canvas.paint("white_matter", brain_shapes.callosum(frame), inside)
+    canvas.paint("cortex", brain_shapes.hippocampus(frame), inside)
+    ventricles = brain_shapes.lateral_ventricles(frame, anatomy.ventricle_size)
     white = canvas.fractions[TISSUE_NAMES.index("white_matter")].copy()
     threshold = 2.2 - 1.0 * anatomy.lesion_load + 0.12 * np.maximum(ventricles, 0.0)
     canvas.paint("hyperintensity", 4.0 * (threshold - anatomy.lesions(frame)), white)
-    canvas.paint("striatum", striatum(frame))
-    canvas.paint("pallidum", pallidum(frame))
-    canvas.paint("thalamus", thalamus(frame))
+    canvas.paint("striatum", brain_shapes.striatum(frame))
+    canvas.paint("pallidum", brain_shapes.pallidum(frame))
+    canvas.paint("thalamus", brain_shapes.thalamus(frame))
     canvas.paint("csf", ventricles)
 
 
@@ -419,4 +288,4 @@ def _paint_cerebellum(canvas: _Canvas, frame: Points, hull: np.ndarray, anatomy:
     canvas.paint("cerebellar_cortex", -folded)
     canvas.paint("cerebellar_white_matter", 2.3 - folded)
     canvas.paint("cerebellar_white_matter", -core, inside)
-    canvas.paint("cerebellar_white_matter", middle_peduncles(frame))
+    canvas.paint("cerebellar_white_matter", brain_shapes.middle_peduncles(frame))

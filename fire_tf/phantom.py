@@ -22,7 +22,8 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from fire_tf.anatomy import CENTRE, TISSUE_NAMES, Anatomy, tissue_fractions
+from fire_tf.anatomy import TISSUE_NAMES, Anatomy, tissue_fractions
+from fire_tf.brain_shapes import CENTRE
 from fire_tf.errors import InputError, exit_cleanly
 from fire_tf.mr_signal import SEQUENCES, TISSUES, Tissue, rician_noise
 from fire_tf.shapes import WaveField

@@ -9,7 +9,8 @@ import pytest
 from scipy import ndimage
 
 from fire_tf import phantom as phantom_module
-from fire_tf.anatomy import CENTRE, TISSUE_NAMES
+from fire_tf.anatomy import TISSUE_NAMES
+from fire_tf.brain_shapes import CENTRE
 from fire_tf.errors import InputError
 from fire_tf.mr_signal import SEQUENCES, TISSUES, InversionRecovery, Tissue, rician_noise
 from fire_tf.phantom import STRUCTURES, Phantom, generate_subject, main, write_phantom
