@@ -43,7 +43,9 @@ def test_reads_values_types_and_defaults(small):
     assert config.data.canvas == (64, 64, 64)
     assert config.data.split == {"train": (), "validate": (), "test": ()}
     assert config.stages == (
-        Stage("only", "paper", (("affine",),), steps=10, batch_size=2, learning_rate=LearningRates(affine=5e-5)),
+        Stage(
+            "only", "paper", (("affine",),), steps=10, batch_size=2, learning_rate=LearningRates(affine=5e-5)
+        ),
     )
     assert config.stages[0].learning_rate.synthesis == 1e-4
     assert config.weights.r_smooth is None
