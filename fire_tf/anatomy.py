@@ -1,10 +1,10 @@
 """The anatomy of the head phantom: which tissue lies where, as functions of position.
 
-Coordinates are millimetres, RAS+, in a frame close to MNI's: the anterior commissure near the origin. A subject
-is a set of random numbers (`Anatomy.draw`); `tissue_fractions` is deterministic: the fixed shapes of
-`brain_shapes`, scaled, tilted and warped. The cortex is folded by random fields on the surface of each
-hemisphere: where a field crosses zero a sulcus cuts in, perpendicular to the surface; grey matter lines whatever
-cerebrospinal fluid touches.
+Coordinates are millimetres, RAS+, in a frame close to MNI's: the anterior commissure near the origin. A
+subject is a set of random numbers (`Anatomy.draw`); `tissue_fractions` is deterministic: the fixed shapes
+of `brain_shapes`, scaled, tilted and warped. The cortex is folded by random fields on the surface of each
+hemisphere: where a field crosses zero a sulcus cuts in, perpendicular to the surface; grey matter lines
+whatever cerebrospinal fluid touches.
 """
 
 from __future__ import annotations

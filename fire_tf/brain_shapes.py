@@ -1,7 +1,8 @@
 """The shapes of the head phantom that are the same in every subject, before its deformation.
 
 Coordinates are millimetres, RAS+, in a frame close to MNI's: the anterior commissure near the origin. Every
-function returns signed distances in mm, negative inside. Shapes that come in pairs are written down for the right side.
+function returns signed distances in mm, negative inside. Shapes that come in pairs are written down for the
+right side.
 """
 
 from __future__ import annotations
