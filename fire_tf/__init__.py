@@ -37,14 +37,15 @@ _environment.quieten_tensorflow()
 if TYPE_CHECKING:
     from fire_tf.config import load_config
     from fire_tf.errors import InputError
-    from fire_tf.model import FIRE, load_model
+    from fire_tf.model import FIRE
+    from fire_tf.model_folder import load_model
 
 # Public name -> the module that holds it.
 _LAZY = {
     "FIRE": "fire_tf.model",
     "InputError": "fire_tf.errors",
     "load_config": "fire_tf.config",
-    "load_model": "fire_tf.model",
+    "load_model": "fire_tf.model_folder",
 }
 
 __all__ = ["FIRE", "InputError", "__version__", "load_config", "load_model"]

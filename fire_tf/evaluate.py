@@ -118,7 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """The command; see the module's docstring."""
     options = _parser().parse_args(arguments)
     # TensorFlow takes seconds to load, which a request for help need not wait for.
-    from fire_tf.model import load_model
+    from fire_tf.model_folder import load_model
 
     model = load_model(options.model)
     config = load_config(run_config(options.model), options.overrides)

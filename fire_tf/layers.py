@@ -33,11 +33,14 @@ class StridedConvolution(tf.keras.layers.Layer):
         self.strides = tuple(strides)
         rank = len(self.strides)
         self.paddings = [[0, 0], *([1, 0] if stride > 1 else [1, 1] for stride in self.strides), [0, 0]]
-        self.convolution = CONVOLUTION[rank](filters, KERNEL, strides=self.strides, padding="valid", use_bias=False)
+        self.convolution = CONVOLUTION[rank](
+            filters, KERNEL, strides=self.strides, padding="valid", use_bias=False
+        )
 
     def build(self, input_shape: tf.TensorShape) -> None:
         padded = [
-            size if size is None else size + sum(pad) for size, pad in zip(input_shape, self.paddings, strict=True)
+            size if size is None else size + sum(pad)
+            for size, pad in zip(input_shape, self.paddings, strict=True)
         ]
         self.convolution.build(tf.TensorShape(padded))
         super().build(input_shape)
@@ -60,7 +63,9 @@ class UpsamplingConvolution(tf.keras.layers.Layer):
         super().__init__(**kwargs)
         self.filters = filters
         self.strides = tuple(strides)
-        self.convolution = TRANSPOSED[len(self.strides)](filters, KERNEL, strides=self.strides, padding="valid", use_bias=False)
+        self.convolution = TRANSPOSED[len(self.strides)](
+            filters, KERNEL, strides=self.strides, padding="valid", use_bias=False
+        )
 
     def build(self, input_shape: tf.TensorShape) -> None:
         self.convolution.build(input_shape)
@@ -102,9 +107,13 @@ class NormalizedConvolution(tf.keras.layers.Layer):
         if resample is None:
             self.convolution = convolution(rank, filters, use_bias=False)
         elif resample in ("down", "up") and strides is not None:
-            self.convolution = (StridedConvolution if resample == "down" else UpsamplingConvolution)(filters, strides)
+            self.convolution = (StridedConvolution if resample == "down" else UpsamplingConvolution)(
+                filters, strides
+            )
         else:
-            raise ValueError(f"resample is {resample!r} with strides {strides}: expected None, or 'down' or 'up' with strides")
+            raise ValueError(
+                f"resample is {resample!r} with strides {strides}: expected None, or 'down' or 'up' with strides"
+            )
         self.normalization = tfa.layers.InstanceNormalization()
         self.activation = tf.keras.layers.Activation(activation)
 

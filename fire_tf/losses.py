@@ -13,7 +13,9 @@ import tensorflow as tf
 
 from fire_tf.transforms import laplacian
 
-EPSILON = 1e-8  # inside the root: `reg_ic` is exactly 0 at an identity start, where the root's gradient is infinite
+EPSILON = (
+    1e-8  # inside the root: `reg_ic` is exactly 0 at an identity start, where the root's gradient is infinite
+)
 
 
 class Losses(NamedTuple):
@@ -41,7 +43,9 @@ def rms(left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
     return tf.sqrt(tf.reduce_mean(tf.math.squared_difference(left, right), axis=axes) + EPSILON)
 
 
-def syn_acc(f_ab_g_a_warped: tf.Tensor, x_b: tf.Tensor, f_ba_g_b_warped: tf.Tensor, x_a: tf.Tensor) -> tf.Tensor:
+def syn_acc(
+    f_ab_g_a_warped: tf.Tensor, x_b: tf.Tensor, f_ba_g_b_warped: tf.Tensor, x_a: tf.Tensor
+) -> tf.Tensor:
     """Synthesis accuracy: RMS(F^{A->B}(G(x^A) o phi^{A->B}), x^B) + RMS(F^{B->A}(G(x^B) o phi^{B->A}), x^A)."""
     return rms(f_ab_g_a_warped, x_b) + rms(f_ba_g_b_warped, x_a)
 
@@ -51,7 +55,9 @@ def syn_fea(g_a: tf.Tensor, g_b_warped: tf.Tensor, g_b: tf.Tensor, g_a_warped: t
     return rms(g_a, g_b_warped) + rms(g_b, g_a_warped)
 
 
-def syn_cyc(f_ba_g_x_hat_b: tf.Tensor, x_a: tf.Tensor, f_ab_g_x_hat_a: tf.Tensor, x_b: tf.Tensor) -> tf.Tensor:
+def syn_cyc(
+    f_ba_g_x_hat_b: tf.Tensor, x_a: tf.Tensor, f_ab_g_x_hat_a: tf.Tensor, x_b: tf.Tensor
+) -> tf.Tensor:
     """Cycle consistency: RMS(F^{B->A}(G(x_hat^B)), x^A) + RMS(F^{A->B}(G(x_hat^A)), x^B)."""
     return rms(f_ba_g_x_hat_b, x_a) + rms(f_ab_g_x_hat_a, x_b)
 
@@ -61,7 +67,9 @@ def syn_align(g_a: tf.Tensor, g_x_hat_b: tf.Tensor, g_b: tf.Tensor, g_x_hat_a: t
     return rms(g_a, g_x_hat_b) + rms(g_b, g_x_hat_a)
 
 
-def reg_acc(f_ab_g_warped_a: tf.Tensor, x_b: tf.Tensor, f_ba_g_warped_b: tf.Tensor, x_a: tf.Tensor) -> tf.Tensor:
+def reg_acc(
+    f_ab_g_warped_a: tf.Tensor, x_b: tf.Tensor, f_ba_g_warped_b: tf.Tensor, x_a: tf.Tensor
+) -> tf.Tensor:
     """Registration accuracy: RMS(F^{A->B}(G(x^A o phi^{A->B})), x^B) + RMS(F^{B->A}(G(x^B o phi^{B->A})), x^A).
 
     The paper prints the second RMS without its target, which can only be x^A.
@@ -69,17 +77,23 @@ def reg_acc(f_ab_g_warped_a: tf.Tensor, x_b: tf.Tensor, f_ba_g_warped_b: tf.Tens
     return rms(f_ab_g_warped_a, x_b) + rms(f_ba_g_warped_b, x_a)
 
 
-def reg_ic(x_a: tf.Tensor, x_a_there_and_back: tf.Tensor, x_b: tf.Tensor, x_b_there_and_back: tf.Tensor) -> tf.Tensor:
+def reg_ic(
+    x_a: tf.Tensor, x_a_there_and_back: tf.Tensor, x_b: tf.Tensor, x_b_there_and_back: tf.Tensor
+) -> tf.Tensor:
     """Inverse consistency: RMS(x^A, x^A o phi^{A->B} o phi^{B->A}) + RMS(x^B, x^B o phi^{B->A} o phi^{A->B})."""
     return rms(x_a, x_a_there_and_back) + rms(x_b, x_b_there_and_back)
 
 
-def r_syn(x_b: tf.Tensor, f_ab_g_a_affine: tf.Tensor, x_a: tf.Tensor, f_ba_g_b_affine: tf.Tensor) -> tf.Tensor:
+def r_syn(
+    x_b: tf.Tensor, f_ab_g_a_affine: tf.Tensor, x_a: tf.Tensor, f_ba_g_b_affine: tf.Tensor
+) -> tf.Tensor:
     """The affine part alone, on features: RMS(x^B, F^{A->B}(G(x^A) o phi_af^{A->B})) + the same from B to A."""
     return rms(x_b, f_ab_g_a_affine) + rms(x_a, f_ba_g_b_affine)
 
 
-def r_reg(x_b: tf.Tensor, f_ab_g_affine_a: tf.Tensor, x_a: tf.Tensor, f_ba_g_affine_b: tf.Tensor) -> tf.Tensor:
+def r_reg(
+    x_b: tf.Tensor, f_ab_g_affine_a: tf.Tensor, x_a: tf.Tensor, f_ba_g_affine_b: tf.Tensor
+) -> tf.Tensor:
     """The affine part alone, on images: RMS(x^B, F^{A->B}(G(x^A o phi_af^{A->B}))) + the same from B to A."""
     return rms(x_b, f_ab_g_affine_a) + rms(x_a, f_ba_g_affine_b)
 
@@ -104,7 +118,12 @@ def smoothness_weight(rank: int) -> float:
 
 
 def known(
-    phi_moved: tf.Tensor, target: tf.Tensor, phi_other_at_target: tf.Tensor, points: tf.Tensor, mask: tf.Tensor, scale: float
+    phi_moved: tf.Tensor,
+    target: tf.Tensor,
+    phi_other_at_target: tf.Tensor,
+    points: tf.Tensor,
+    mask: tf.Tensor,
+    scale: float,
 ) -> tf.Tensor:
     """Distance between predicted and drawn transform, in voxels of G's grid; not in the paper.
 

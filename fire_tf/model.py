@@ -2,69 +2,27 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from fire_tf import losses
-from fire_tf.errors import InputError
-from fire_tf.losses import Losses
-from fire_tf.networks import Decoder, Encoder, TransformationNetwork
-from fire_tf.transforms import (
-    FeatureGrid,
-    affine_displacement,
-    affine_points,
-    compose_affine,
-    identity_grid,
-    transform_points,
-    warp,
+from fire_tf.losses import Losses, smoothness_weight
+from fire_tf.networks import Decoder, Encoder, Phi, TransformationNetwork
+from fire_tf.objectives import (
+    OBJECTIVES,
+    Batch,
+    Prediction,
+    aligned_losses,
+    batched,
+    known_losses,
+    paper_losses,
 )
-from fire_tf.transforms import sample as sample_at
+from fire_tf.transforms import FeatureGrid, affine_points, compose_affine, warp
 
-Batch = Mapping[str, tf.Tensor]
 GROUPS = ("affine", "nonrigid", "synthesis")
 PAPER_CYCLE = (("affine",), ("nonrigid",), ("synthesis",))
-SYNTHESIS_TERMS = frozenset({"syn_acc", "syn_fea", "syn_cyc", "syn_align"})
-PAPER_TERMS = SYNTHESIS_TERMS | {"reg_acc", "reg_ic", "r_syn", "r_reg", "r_smooth"}
-KNOWN_TERMS = frozenset({"known_affine", "known", "r_smooth"})
-# The terms of each objective whose gradient with respect to a group is not zero by construction.
-OBJECTIVES: dict[str, dict[str, frozenset[str]]] = {
-    "paper": {
-        "affine": PAPER_TERMS - {"syn_cyc", "syn_align"},
-        "nonrigid": PAPER_TERMS - {"syn_cyc", "syn_align", "r_syn", "r_reg"},
-        "synthesis": PAPER_TERMS,
-    },
-    "aligned": {"synthesis": SYNTHESIS_TERMS},
-    "known": {"affine": KNOWN_TERMS, "nonrigid": KNOWN_TERMS - {"known_affine"}},
-}
-
-
-class Phi(NamedTuple):
-    """One predicted transform, phi = phi_af o phi_nr: affine (batch, n, n + 1), displacement on G's grid."""
-
-    affine: tf.Tensor
-    nonrigid: tf.Tensor
-
-
-class Prediction(NamedTuple):
-    """Features of both images and the transforms between them; ``ab`` warps A onto B."""
-
-    g_a: tf.Tensor
-    g_b: tf.Tensor
-    ab: Phi
-    ba: Phi
-
-
-def _batched(network: Callable[[tf.Tensor], tf.Tensor], inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-    """One pass of ``network`` over several equally large batches."""
-    if not inputs:
-        return {}
-    outputs = network(tf.concat(list(inputs.values()), axis=0))
-    return dict(zip(inputs, tf.split(outputs, len(inputs)), strict=True))
 
 
 @tf.keras.utils.register_keras_serializable("fire_tf")
@@ -102,9 +60,11 @@ class FIRE(tf.keras.Model):
         self.canvas = tuple(int(size) for size in canvas)
         self.ndim = len(self.canvas)
         if any(size % stride for size, stride in zip(self.canvas, encoder.total_strides, strict=True)):
-            raise ValueError(f"canvas {self.canvas} is not a multiple of the encoder's strides {encoder.total_strides}")
+            raise ValueError(
+                f"canvas {self.canvas} is not a multiple of the encoder's strides {encoder.total_strides}"
+            )
         self.grid = FeatureGrid(self.canvas, encoder.total_strides)
-        self.loss_weights = {name: 1.0 for name in Losses._fields} | {"r_smooth": losses.smoothness_weight(self.ndim)}
+        self.loss_weights = dict.fromkeys(Losses._fields, 1.0) | {"r_smooth": smoothness_weight(self.ndim)}
         unknown = set(weights or {}) - set(self.loss_weights)
         if unknown:
             raise ValueError(f"unknown loss terms {sorted(unknown)}: expected some of {list(Losses._fields)}")
@@ -133,18 +93,25 @@ class FIRE(tf.keras.Model):
 
     def transforms(self, g_a: tf.Tensor, g_b: tf.Tensor) -> Prediction:
         """phi^{A->B} = T_AB(G(x^A), G(x^B)) and phi^{B->A} = T_BA(G(x^B), G(x^A))."""
-        ab = Phi(*self.transformation_ab([g_a, g_b]))
-        ba = Phi(*self.transformation_ba([g_b, g_a]))
+        ab = self.transformation_ab([g_a, g_b])
+        ba = self.transformation_ba([g_b, g_a])
         return Prediction(g_a, g_b, ab, ba)
 
     def displacement(self, phi: Phi) -> tf.Tensor:
         """phi as a dense displacement on the image grid, (batch, *canvas, n), in voxels."""
         return compose_affine(phi.affine, self.grid.to_image(phi.nonrigid))
 
-    def at(self, phi: Phi, points: tf.Tensor) -> tf.Tensor:
-        """phi at the samples of G's grid moved to ``points`` (batch, *grid, n), image coordinates."""
+    def on_grid(self, phi: Phi) -> tf.Tensor:
+        """phi at the samples of G's grid, (batch, *grid, n) image coordinates."""
         strides = tf.constant(self.grid.strides, tf.float32)
-        return affine_points(phi.affine, points + strides * self.grid.sample(phi.nonrigid, points), self.canvas)
+        return affine_points(phi.affine, self.grid.points() + strides * phi.nonrigid, self.canvas)
+
+    def at(self, phi: Phi, points: tf.Tensor) -> tf.Tensor:
+        """phi at any ``points`` (batch, *grid, n), image coordinates; phi_nr is read from G's grid."""
+        strides = tf.constant(self.grid.strides, tf.float32)
+        return affine_points(
+            phi.affine, points + strides * self.grid.sample(phi.nonrigid, points), self.canvas
+        )
 
     def call(self, inputs: Batch, training: bool | None = None) -> dict[str, tf.Tensor]:
         """Register and synthesise: see `predict_pair` for what the outputs are."""
@@ -158,8 +125,8 @@ class FIRE(tf.keras.Model):
         outputs["warped_a"] = warp(x_a, outputs["flow_a_to_b"], fill=-1.0)
         outputs["warped_b"] = warp(x_b, outputs["flow_b_to_a"], fill=-1.0)
         g_warped_a, g_warped_b = self.features(outputs["warped_a"], outputs["warped_b"])
-        f_ab = _batched(self.decoder_ab, {"synth_b": prediction.g_a, "synth_b_warped": g_warped_a})
-        f_ba = _batched(self.decoder_ba, {"synth_a": prediction.g_b, "synth_a_warped": g_warped_b})
+        f_ab = batched(self.decoder_ab, {"synth_b": prediction.g_a, "synth_b_warped": g_warped_a})
+        f_ba = batched(self.decoder_ba, {"synth_a": prediction.g_b, "synth_a_warped": g_warped_b})
         return {**outputs, **f_ab, **f_ba}
 
     def predict_pair(self, a: np.ndarray, b: np.ndarray) -> dict[str, np.ndarray]:
@@ -174,7 +141,9 @@ class FIRE(tf.keras.Model):
         expected = (*self.canvas, 1)
         for name, image in (("a", a), ("b", b)):
             if tuple(image.shape[1:]) != expected:
-                raise ValueError(f"image {name} has shape {tuple(image.shape)}: expected (batch, *{expected})")
+                raise ValueError(
+                    f"image {name} has shape {tuple(image.shape)}: expected (batch, *{expected})"
+                )
         outputs = self.predict_on_batch({"a": tf.cast(a, tf.float32), "b": tf.cast(b, tf.float32)})
         return dict(outputs)
 
@@ -182,100 +151,13 @@ class FIRE(tf.keras.Model):
 
     def compute_losses(self, data: Batch, objective: str, terms: frozenset[str]) -> Losses:
         """The loss terms named in ``terms``, each (batch,); what they do not need is not computed."""
-        x_a, x_b = data["a"], data["b"]
-        g_a, g_b = self.features(x_a, x_b)
+        g_a, g_b = self.features(data["a"], data["b"])
         if objective == "aligned":
-            return self._aligned_losses(x_a, x_b, g_a, g_b)
+            return aligned_losses(self, data, g_a, g_b)
         prediction = self.transforms(g_a, g_b)
         if objective == "known":
-            return self._known_losses(data, prediction)
-        return self._paper_losses(x_a, x_b, prediction, terms)
-
-    def _aligned_losses(self, x_a: tf.Tensor, x_b: tf.Tensor, g_a: tf.Tensor, g_b: tf.Tensor) -> Losses:
-        """The synthesis loss of pairs that are aligned already: phi is the identity, T is not used."""
-        x_hat_b, x_hat_a = self.decoder_ab(g_a), self.decoder_ba(g_b)
-        g_x_hat_a, g_x_hat_b = self.features(x_hat_a, x_hat_b)
-        return Losses(
-            syn_acc=losses.syn_acc(x_hat_b, x_b, x_hat_a, x_a),
-            syn_fea=losses.syn_fea(g_a, g_b, g_b, g_a),
-            syn_cyc=losses.syn_cyc(self.decoder_ba(g_x_hat_b), x_a, self.decoder_ab(g_x_hat_a), x_b),
-            syn_align=losses.syn_align(g_a, g_x_hat_b, g_b, g_x_hat_a),
-        )
-
-    def _paper_losses(self, x_a: tf.Tensor, x_b: tf.Tensor, prediction: Prediction, terms: frozenset[str]) -> Losses:
-        """Equations 1 to 4. Passes through the same network that do not wait for each other run as one batch."""
-        g_a, g_b, ab, ba = prediction
-        u_ab, u_ba = self.displacement(ab), self.displacement(ba)
-        points = self.grid.points()
-        g_a_warped = self.grid.sample(g_a, self.at(ab, points[tf.newaxis] + tf.zeros_like(ab.nonrigid)))
-        g_b_warped = self.grid.sample(g_b, self.at(ba, points[tf.newaxis] + tf.zeros_like(ba.nonrigid)))
-        from_a, from_b = {"warped": g_a_warped}, {"warped": g_b_warped}
-        images = {"a": warp(x_a, u_ab), "b": warp(x_b, u_ba)}
-        if "r_syn" in terms:
-            from_a["affine"] = self.grid.sample(g_a, self.transformation_ab.affine_points(ab.affine))
-            from_b["affine"] = self.grid.sample(g_b, self.transformation_ba.affine_points(ba.affine))
-            images["affine_a"] = warp(x_a, affine_displacement(ab.affine, self.canvas))
-            images["affine_b"] = warp(x_b, affine_displacement(ba.affine, self.canvas))
-        if "syn_cyc" in terms:
-            from_a["hat"], from_b["hat"] = g_a, g_b
-        synthesised_b, synthesised_a = _batched(self.decoder_ab, from_a), _batched(self.decoder_ba, from_b)
-        if "syn_cyc" in terms:
-            images["hat_a"], images["hat_b"] = synthesised_a["hat"], synthesised_b["hat"]
-        encoded = _batched(self.encoder, images)
-        to_b = {name: encoded[name] for name in ("a", "affine_a", "hat_a") if name in encoded}
-        to_a = {name: encoded[name] for name in ("b", "affine_b", "hat_b") if name in encoded}
-        decoded_b, decoded_a = _batched(self.decoder_ab, to_b), _batched(self.decoder_ba, to_a)
-        computed = Losses(
-            syn_acc=losses.syn_acc(synthesised_b["warped"], x_b, synthesised_a["warped"], x_a),
-            syn_fea=losses.syn_fea(g_a, g_b_warped, g_b, g_a_warped),
-            reg_acc=losses.reg_acc(decoded_b["a"], x_b, decoded_a["b"], x_a),
-            reg_ic=self._inverse_consistency(x_a, x_b, ab, ba, u_ab, u_ba),
-            r_smooth=losses.r_smooth(ab.nonrigid, ba.nonrigid),
-        )
-        if "r_syn" in terms:
-            computed = computed._replace(
-                r_syn=losses.r_syn(x_b, synthesised_b["affine"], x_a, synthesised_a["affine"]),
-                r_reg=losses.r_reg(x_b, decoded_b["affine_a"], x_a, decoded_a["affine_b"]),
-            )
-        if "syn_cyc" in terms:
-            computed = computed._replace(
-                syn_cyc=losses.syn_cyc(decoded_a["hat_b"], x_a, decoded_b["hat_a"], x_b),
-                syn_align=losses.syn_align(g_a, encoded["hat_b"], g_b, encoded["hat_a"]),
-            )
-        return computed
-
-    def _inverse_consistency(
-        self, x_a: tf.Tensor, x_b: tf.Tensor, ab: Phi, ba: Phi, u_ab: tf.Tensor, u_ba: tf.Tensor
-    ) -> tf.Tensor:
-        """`losses.reg_ic`; the outer transform is evaluated at the inner one's points, its affine analytically."""
-        grid = identity_grid(self.canvas)
-        there_and_back_a = transform_points(ab.affine, self.grid.to_image(ab.nonrigid), grid + u_ba)
-        there_and_back_b = transform_points(ba.affine, self.grid.to_image(ba.nonrigid), grid + u_ab)
-        return losses.reg_ic(x_a, sample_at(x_a, there_and_back_a), x_b, sample_at(x_b, there_and_back_b))
-
-    def _known_losses(self, data: Batch, prediction: Prediction) -> Losses:
-        """Distance to the drawn transform at G's samples, of the affine part alone and of the whole (not in the paper)."""
-        moves_a = data["moves_a"] > 0.5
-        n = self.ndim
-
-        def choose(if_a: tf.Tensor, if_b: tf.Tensor) -> tf.Tensor:
-            return tf.where(tf.reshape(moves_a, [-1] + [1] * (if_a.shape.rank - 1)), if_a, if_b)
-
-        towards = Phi(*(choose(x, y) for x, y in zip(prediction.ba, prediction.ab, strict=True)))
-        back = Phi(*(choose(x, y) for x, y in zip(prediction.ab, prediction.ba, strict=True)))
-        every = (slice(None), *(slice(None, None, stride) for stride in self.grid.strides))
-        points = self.grid.points()[tf.newaxis] + tf.zeros_like(towards.nonrigid)
-        target = points + data["displacement"][every]
-        tissue = tf.cast(choose(data["a"], data["b"])[every] > -0.99, tf.float32)
-        mask = tissue + 0.02  # the little outside keeps the transform sensible there
-        scale = float(np.prod(self.grid.strides)) ** (1.0 / n)
-        affine = affine_points(towards.affine, points, self.canvas), affine_points(back.affine, target, self.canvas)
-        whole = self.at(towards, points), self.at(back, target)
-        return Losses(
-            known_affine=losses.known(affine[0], target, affine[1], points, mask, scale),
-            known=losses.known(whole[0], target, whole[1], points, mask, scale),
-            r_smooth=losses.r_smooth(prediction.ab.nonrigid, prediction.ba.nonrigid),
-        )
+            return known_losses(self, data, prediction)
+        return paper_losses(self, data, prediction, terms)
 
     def total(self, computed: Losses) -> tf.Tensor:
         """L of the terms present: the weighted sum, averaged over the global batch (one replica's share of it)."""
@@ -288,7 +170,7 @@ class FIRE(tf.keras.Model):
     def group_variables(self, group: str) -> list[tf.Variable]:
         """Trainable variables of one optimizer's group: "affine", "nonrigid" or "synthesis"."""
         both = (self.transformation_ab, self.transformation_ba)
-        layers = {
+        layers: Sequence[tf.keras.layers.Layer] = {
             "affine": [t.affine for t in both],
             "nonrigid": [t.nonrigid for t in both],
             "synthesis": [self.encoder, self.decoder_ab, self.decoder_ba],
@@ -310,7 +192,7 @@ class FIRE(tf.keras.Model):
         other two follow in proportion (see `_follow_learning_rate`).
 
         Args:
-            objective: "paper" (the nine terms), "aligned" (G and F on aligned pairs) or "known" (T on drawn transforms).
+            objective: "paper" (the nine terms), "aligned" (G and F on aligned pairs) or "known" (T on drawn ones).
             cycle: the groups updated in each iteration, in turn; the paper's is one group per iteration.
         """
         if objective not in OBJECTIVES:
@@ -318,7 +200,9 @@ class FIRE(tf.keras.Model):
         for groups in cycle:
             wrong = [group for group in groups if group not in OBJECTIVES[objective]]
             if wrong or not groups:
-                raise ValueError(f"cycle has {list(groups)}: objective {objective!r} trains {list(OBJECTIVES[objective])}")
+                raise ValueError(
+                    f"cycle has {list(groups)}: objective {objective!r} trains {list(OBJECTIVES[objective])}"
+                )
         adam = tf.keras.optimizers.Adam
         self.optimizers = {
             "affine": affine_optimizer or adam(5e-5),
@@ -334,12 +218,14 @@ class FIRE(tf.keras.Model):
         self._steps = [self._compiled_step(groups) for groups in self.cycle]
 
     def _learning_rate_ratios(self) -> dict[str, float]:
-        """Learning rates relative to the {G, F} optimizer's; empty for optimizers that follow schedules of their own."""
+        """Learning rates relative to the {G, F} optimizer's; empty where optimizers follow schedules of their own."""
         schedule = tf.keras.optimizers.schedules.LearningRateSchedule
         if any(isinstance(getattr(o, "_learning_rate", None), schedule) for o in self.optimizers.values()):
             return {}
         leader = float(self.optimizers["synthesis"].learning_rate)
-        return {group: float(self.optimizers[group].learning_rate) / leader for group in ("affine", "nonrigid")}
+        return {
+            group: float(self.optimizers[group].learning_rate) / leader for group in ("affine", "nonrigid")
+        }
 
     def _follow_learning_rate(self) -> None:
         for group, ratio in self._rate_ratios.items():
@@ -352,7 +238,9 @@ class FIRE(tf.keras.Model):
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         deserialize = tf.keras.optimizers.deserialize
-        self.compile(**{name: deserialize(v) if name.endswith("_optimizer") else v for name, v in config.items()})
+        self.compile(
+            **{name: deserialize(v) if name.endswith("_optimizer") else v for name, v in config.items()}
+        )
 
     def _compiled_step(self, groups: tuple[str, ...]) -> Callable[[Batch], None]:
         def step(data: Batch) -> None:
@@ -424,26 +312,9 @@ class FIRE(tf.keras.Model):
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> FIRE:
         deserialize = tf.keras.layers.deserialize
-        return cls(**{key: deserialize(v) if isinstance(v, dict) and "class_name" in v else v for key, v in config.items()})
-
-
-def save_model(model: FIRE, folder: Path) -> None:
-    """Write ``fire.keras`` and ``preprocessing.json`` (what the images must look like) into ``folder``."""
-    folder.mkdir(parents=True, exist_ok=True)
-    model.save(folder / "fire.keras")
-    (folder / "preprocessing.json").write_text(json.dumps(model.preprocessing, indent=2))
-
-
-def load_model(folder: str | Path) -> FIRE:
-    """Load a model from its folder, or from the run folder that holds it; compiled as it was saved.
-
-    Raises:
-        InputError: the folder holds no model of this package.
-    """
-    folder = Path(folder)
-    for candidate in (folder, folder / "model"):
-        if (candidate / "fire.keras").is_file() and (candidate / "preprocessing.json").is_file():
-            model = tf.keras.models.load_model(candidate / "fire.keras")
-            model.preprocessing = json.loads((candidate / "preprocessing.json").read_text())
-            return model
-    raise InputError(f"{folder}: not a fire_tf model (no fire.keras and preprocessing.json in it or in its model/)")
+        return cls(
+            **{
+                key: deserialize(v) if isinstance(v, dict) and "class_name" in v else v
+                for key, v in config.items()
+            }
+        )

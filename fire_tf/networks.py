@@ -7,7 +7,7 @@ Figures 2 and 3, which held the widths, did not survive as text: the numbers her
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -39,10 +39,18 @@ class Encoder(tf.keras.layers.Layer):
     ``residual_blocks`` residual blocks; instance normalisation throughout. One G serves both modalities.
     """
 
-    def __init__(self, filters: Sequence[int], strides: Sequence[Sequence[int]], residual_blocks: int = 4, **kwargs: Any):
+    def __init__(
+        self,
+        filters: Sequence[int],
+        strides: Sequence[Sequence[int]],
+        residual_blocks: int = 4,
+        **kwargs: Any,
+    ):
         super().__init__(**kwargs)
         if len(filters) != len(strides) + 1:
-            raise ValueError(f"{len(filters)} filters for {len(strides)} strides: expected one more filter than strides")
+            raise ValueError(
+                f"{len(filters)} filters for {len(strides)} strides: expected one more filter than strides"
+            )
         self.filters = tuple(filters)
         self.strides = tuple(tuple(level) for level in strides)
         self.residual_blocks = residual_blocks
@@ -87,7 +95,13 @@ class Decoder(tf.keras.layers.Layer):
     ``residual_blocks`` residual blocks, upsampling convolutions, and an output convolution with tanh.
     """
 
-    def __init__(self, filters: Sequence[int], strides: Sequence[Sequence[int]], residual_blocks: int = 4, **kwargs: Any):
+    def __init__(
+        self,
+        filters: Sequence[int],
+        strides: Sequence[Sequence[int]],
+        residual_blocks: int = 4,
+        **kwargs: Any,
+    ):
         super().__init__(**kwargs)
         self.filters = tuple(filters)
         self.strides = tuple(tuple(level) for level in strides)
@@ -164,7 +178,9 @@ class AffineNetwork(tf.keras.layers.Layer):
         self.chain.append(convolution(self.rank, maps, dtype="float32"))
         self.hidden = tf.keras.layers.Dense(units)
         self.activation = tf.keras.layers.LeakyReLU(SLOPE)
-        self.parameters = tf.keras.layers.Dense(self.rank * (self.rank + 1), kernel_initializer="zeros", dtype="float32")
+        self.parameters = tf.keras.layers.Dense(
+            self.rank * (self.rank + 1), kernel_initializer="zeros", dtype="float32"
+        )
 
     def build(self, input_shape: Sequence[tf.TensorShape]) -> None:
         shape = tf.TensorShape(input_shape[0])
@@ -186,7 +202,9 @@ class AffineNetwork(tf.keras.layers.Layer):
         else:
             maps = _run_chain(self.chain, tf.concat([moving, fixed], axis=0))
             means, covariances = self._moments(maps)
-            pooled = tf.concat([_flat(part) for pair in (means, covariances) for part in tf.split(pair, 2)], axis=-1)
+            pooled = tf.concat(
+                [_flat(part) for pair in (means, covariances) for part in tf.split(pair, 2)], axis=-1
+            )
             if self.pooling == "keypoints":
                 start = _fit_affine(*tf.split(means, 2))
         numbers = self.parameters(self.activation(self.hidden(pooled)))
@@ -263,7 +281,12 @@ class NonRigidNetwork(tf.keras.layers.Layer):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        self.rank, self.filters, self.dilations, self.output_scale = rank, filters, tuple(dilations), output_scale
+        self.rank, self.filters, self.dilations, self.output_scale = (
+            rank,
+            filters,
+            tuple(dilations),
+            output_scale,
+        )
         self.parallel = [convolution(rank, filters), convolution(rank, filters)]
         self.merge = convolution(rank, filters)
         self.trunk = [convolution(rank, filters, dilation_rate=dilation) for dilation in self.dilations]
@@ -297,9 +320,17 @@ class NonRigidNetwork(tf.keras.layers.Layer):
         }
 
 
+class Phi(NamedTuple):
+    """One predicted transform, phi = phi_af o phi_nr: affine (batch, n, n + 1); displacement (batch, *grid, n) of
+    phi_nr on G's grid, in voxels of that grid."""
+
+    affine: tf.Tensor
+    nonrigid: tf.Tensor
+
+
 @tf.keras.utils.register_keras_serializable("fire_tf")
 class TransformationNetwork(tf.keras.layers.Layer):
-    """T = (T_af, T_nr): (G(x_moving), G(x_fixed)) -> (affine, displacement on G's grid); phi = phi_af o phi_nr."""
+    """T = (T_af, T_nr): (G(x_moving), G(x_fixed)) -> `Phi`."""
 
     def __init__(self, affine: AffineNetwork, nonrigid: NonRigidNetwork, **kwargs: Any):
         super().__init__(**kwargs)
@@ -311,10 +342,10 @@ class TransformationNetwork(tf.keras.layers.Layer):
         self.nonrigid.build(input_shape)
         super().build(input_shape)
 
-    def call(self, inputs: Sequence[tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+    def call(self, inputs: Sequence[tf.Tensor]) -> Phi:
         moving, fixed = inputs
         matrix = self.affine([moving, fixed])
-        return matrix, self.nonrigid([self.grid.sample(moving, self.affine_points(matrix)), fixed])
+        return Phi(matrix, self.nonrigid([self.grid.sample(moving, self.affine_points(matrix)), fixed]))
 
     def affine_points(self, matrix: tf.Tensor) -> tf.Tensor:
         """phi_af at the samples of G's grid, (batch, *grid, n) image coordinates."""
@@ -322,7 +353,11 @@ class TransformationNetwork(tf.keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         serialize = tf.keras.layers.serialize
-        return {**super().get_config(), "affine": serialize(self.affine), "nonrigid": serialize(self.nonrigid)}
+        return {
+            **super().get_config(),
+            "affine": serialize(self.affine),
+            "nonrigid": serialize(self.nonrigid),
+        }
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> TransformationNetwork:

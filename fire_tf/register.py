@@ -185,7 +185,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """The command; see the module's docstring."""
     options = _parser().parse_args(arguments)
     # TensorFlow takes seconds to load, which a request for help need not wait for.
-    from fire_tf.model import load_model
+    from fire_tf.model_folder import load_model
 
     result = register_images(
         load_model(options.model), options.moving, options.fixed, options.moving_modality

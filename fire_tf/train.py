@@ -23,7 +23,8 @@ from fire_tf.config import Config, Stage, load_config, save_config
 from fire_tf.dataset import build_dataset
 from fire_tf.errors import InputError, exit_cleanly
 from fire_tf.losses import Losses
-from fire_tf.model import FIRE, save_model
+from fire_tf.model import FIRE
+from fire_tf.model_folder import save_model
 
 VALIDATION_SEED = 10_007  # added to the config's seed: validation draws are fixed and differ from training's
 
@@ -91,7 +92,9 @@ class Progress(tf.keras.callbacks.Callback):
     def __init__(self, run: Run, stage: Stage, done: int, quiet: bool):
         super().__init__()
         self.run, self.quiet = run, quiet
-        self.bar = tqdm(total=stage.steps, initial=done, desc=stage.name, unit="step", disable=quiet, mininterval=1.0)
+        self.bar = tqdm(
+            total=stage.steps, initial=done, desc=stage.name, unit="step", disable=quiet, mininterval=1.0
+        )
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self.run.step.assign_add(1)
@@ -102,7 +105,9 @@ class Progress(tf.keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         self.run.manager.save()
         if logs and "val_loss" in logs and not self.quiet:
-            self.bar.write(f"step {int(self.run.step)}: loss {logs['loss']:.4f}, validation {logs['val_loss']:.4f}")
+            self.bar.write(
+                f"step {int(self.run.step)}: loss {logs['loss']:.4f}, validation {logs['val_loss']:.4f}"
+            )
 
     def on_train_end(self, logs: Any = None) -> None:
         self.bar.close()
@@ -142,7 +147,12 @@ def _train_stage(run: Run, stage: Stage, done: int, quiet: bool) -> None:
         steps = min(every - done % every, stage.steps - done)
         epochs = max(1, (stage.steps - done) // every) if steps == every else 1
         model.fit(
-            training, epochs=epochs, steps_per_epoch=steps, validation_data=validation, callbacks=callbacks, verbose=0
+            training,
+            epochs=epochs,
+            steps_per_epoch=steps,
+            validation_data=validation,
+            callbacks=callbacks,
+            verbose=0,
         )
         done += epochs * steps
 
@@ -156,7 +166,9 @@ def train(config: Config, folder: Path, *, resume: bool = False, quiet: bool = F
     if resume and not (folder / "checkpoints").is_dir():
         raise InputError(f"{folder}: no run to resume (it holds no checkpoints/)")
     if not resume and folder.exists() and any(folder.iterdir()):
-        raise InputError(f"{folder}: holds a run already; give --resume to go on with it, or another --output")
+        raise InputError(
+            f"{folder}: holds a run already; give --resume to go on with it, or another --output"
+        )
     if config.threads:
         tf.config.threading.set_intra_op_parallelism_threads(config.threads)
         tf.config.threading.set_inter_op_parallelism_threads(config.threads)
@@ -174,8 +186,12 @@ def train(config: Config, folder: Path, *, resume: bool = False, quiet: bool = F
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m fire_tf.train", description="Train FIRE on pairs of images.")
-    parser.add_argument("--config", required=True, help="a YAML file, or the name of a config that comes along")
+    parser = argparse.ArgumentParser(
+        prog="python -m fire_tf.train", description="Train FIRE on pairs of images."
+    )
+    parser.add_argument(
+        "--config", required=True, help="a YAML file, or the name of a config that comes along"
+    )
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides")
     parser.add_argument("--output", type=Path, help="run folder (default: runs/NAME, by the config's name)")
     parser.add_argument("--resume", action="store_true", help="go on with an interrupted run")

@@ -123,7 +123,9 @@ def transform_points(matrix: tf.Tensor, displacement: tf.Tensor, points: tf.Tens
     return affine_points(matrix, points + sample(displacement, points), canvas)
 
 
-def warp(image: tf.Tensor, displacement: tf.Tensor, method: str = "linear", fill: float | None = None) -> tf.Tensor:
+def warp(
+    image: tf.Tensor, displacement: tf.Tensor, method: str = "linear", fill: float | None = None
+) -> tf.Tensor:
     """``image`` (batch, *canvas, c) read at ``p + displacement(p)``; voxelmorph's SpatialTransformer.
 
     ``method`` is "linear" or "nearest"; outside the image ``fill`` is returned, or the nearest voxel if None.

@@ -1,0 +1,160 @@
+"""What is computed for each objective: the passes through the networks that its loss terms need.
+
+"paper" is FIRE's own (equations 1 to 4). The other two warm the networks up and are not in the paper: "aligned"
+trains G and F on pairs that are aligned already, "known" trains T on the random transforms that the data were
+deformed by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from fire_tf import losses
+from fire_tf.losses import Losses
+from fire_tf.networks import Phi
+from fire_tf.transforms import (
+    affine_displacement,
+    affine_points,
+    identity_grid,
+    sample,
+    transform_points,
+    warp,
+)
+
+if TYPE_CHECKING:
+    from fire_tf.model import FIRE
+
+Batch = Mapping[str, tf.Tensor]
+SYNTHESIS_TERMS = frozenset({"syn_acc", "syn_fea", "syn_cyc", "syn_align"})
+PAPER_TERMS = SYNTHESIS_TERMS | {"reg_acc", "reg_ic", "r_syn", "r_reg", "r_smooth"}
+KNOWN_TERMS = frozenset({"known_affine", "known", "r_smooth"})
+# The terms of each objective whose gradient with respect to a group is not zero by construction.
+OBJECTIVES: dict[str, dict[str, frozenset[str]]] = {
+    "paper": {
+        "affine": PAPER_TERMS - {"syn_cyc", "syn_align"},
+        "nonrigid": PAPER_TERMS - {"syn_cyc", "syn_align", "r_syn", "r_reg"},
+        "synthesis": PAPER_TERMS,
+    },
+    "aligned": {"synthesis": SYNTHESIS_TERMS},
+    "known": {"affine": KNOWN_TERMS, "nonrigid": KNOWN_TERMS - {"known_affine"}},
+}
+BACKGROUND = -0.99  # images are at -1 outside the object
+
+
+class Prediction(NamedTuple):
+    """Features of both images and the transforms between them; ``ab`` warps A onto B."""
+
+    g_a: tf.Tensor
+    g_b: tf.Tensor
+    ab: Phi
+    ba: Phi
+
+
+def batched(network: Callable[[tf.Tensor], tf.Tensor], inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """One pass of ``network`` over several equally large batches."""
+    outputs = network(tf.concat(list(inputs.values()), axis=0))
+    return dict(zip(inputs, tf.split(outputs, len(inputs)), strict=True))
+
+
+def aligned_losses(model: FIRE, data: Batch, g_a: tf.Tensor, g_b: tf.Tensor) -> Losses:
+    """The synthesis loss (equation 2) of pairs that are aligned already: phi is the identity, T is not used."""
+    x_a, x_b = data["a"], data["b"]
+    x_hat_b, x_hat_a = model.decoder_ab(g_a), model.decoder_ba(g_b)
+    g_x_hat_a, g_x_hat_b = model.features(x_hat_a, x_hat_b)
+    return Losses(
+        syn_acc=losses.syn_acc(x_hat_b, x_b, x_hat_a, x_a),
+        syn_fea=losses.syn_fea(g_a, g_b, g_b, g_a),
+        syn_cyc=losses.syn_cyc(model.decoder_ba(g_x_hat_b), x_a, model.decoder_ab(g_x_hat_a), x_b),
+        syn_align=losses.syn_align(g_a, g_x_hat_b, g_b, g_x_hat_a),
+    )
+
+
+def paper_losses(model: FIRE, data: Batch, prediction: Prediction, terms: frozenset[str]) -> Losses:
+    """Equations 1 to 4, those of ``terms``; passes that do not wait for each other are one batch."""
+    x_a, x_b = data["a"], data["b"]
+    g_a, g_b, ab, ba = prediction
+    with_affine, with_cycle = "r_syn" in terms, "syn_cyc" in terms
+    g_a_warped = model.grid.sample(g_a, model.on_grid(ab))
+    g_b_warped = model.grid.sample(g_b, model.on_grid(ba))
+    u_ab, u_ba = model.displacement(ab), model.displacement(ba)
+    from_a, from_b = {"warped": g_a_warped}, {"warped": g_b_warped}
+    images = {"a": warp(x_a, u_ab), "b": warp(x_b, u_ba)}
+    if with_affine:
+        from_a["affine"] = model.grid.sample(g_a, model.transformation_ab.affine_points(ab.affine))
+        from_b["affine"] = model.grid.sample(g_b, model.transformation_ba.affine_points(ba.affine))
+        images["affine_a"] = warp(x_a, affine_displacement(ab.affine, model.canvas))
+        images["affine_b"] = warp(x_b, affine_displacement(ba.affine, model.canvas))
+    if with_cycle:
+        from_a["hat"], from_b["hat"] = g_a, g_b
+    f_ab_g, f_ba_g = batched(model.decoder_ab, from_a), batched(model.decoder_ba, from_b)
+    if with_cycle:
+        images["hat_a"], images["hat_b"] = f_ba_g["hat"], f_ab_g["hat"]
+    g_of = batched(model.encoder, images)
+    f_ab_g_of = batched(
+        model.decoder_ab, {name: g_of[name] for name in ("a", "affine_a", "hat_a") if name in g_of}
+    )
+    f_ba_g_of = batched(
+        model.decoder_ba, {name: g_of[name] for name in ("b", "affine_b", "hat_b") if name in g_of}
+    )
+    computed = Losses(
+        syn_acc=losses.syn_acc(f_ab_g["warped"], x_b, f_ba_g["warped"], x_a),
+        syn_fea=losses.syn_fea(g_a, g_b_warped, g_b, g_a_warped),
+        reg_acc=losses.reg_acc(f_ab_g_of["a"], x_b, f_ba_g_of["b"], x_a),
+        reg_ic=_inverse_consistency(model, x_a, x_b, prediction),
+        r_smooth=losses.r_smooth(ab.nonrigid, ba.nonrigid),
+    )
+    if with_affine:
+        computed = computed._replace(
+            r_syn=losses.r_syn(x_b, f_ab_g["affine"], x_a, f_ba_g["affine"]),
+            r_reg=losses.r_reg(x_b, f_ab_g_of["affine_a"], x_a, f_ba_g_of["affine_b"]),
+        )
+    if with_cycle:
+        computed = computed._replace(
+            syn_cyc=losses.syn_cyc(f_ba_g_of["hat_b"], x_a, f_ab_g_of["hat_a"], x_b),
+            syn_align=losses.syn_align(g_a, g_of["hat_b"], g_b, g_of["hat_a"]),
+        )
+    return computed
+
+
+def _inverse_consistency(model: FIRE, x_a: tf.Tensor, x_b: tf.Tensor, prediction: Prediction) -> tf.Tensor:
+    """`losses.reg_ic`; the outer transform is evaluated at the inner one's points, its affine analytically."""
+    ab, ba = prediction.ab, prediction.ba
+    grid = identity_grid(model.canvas)
+    there_and_back_a = transform_points(
+        ab.affine, model.grid.to_image(ab.nonrigid), grid + model.displacement(ba)
+    )
+    there_and_back_b = transform_points(
+        ba.affine, model.grid.to_image(ba.nonrigid), grid + model.displacement(ab)
+    )
+    return losses.reg_ic(x_a, sample(x_a, there_and_back_a), x_b, sample(x_b, there_and_back_b))
+
+
+def known_losses(model: FIRE, data: Batch, prediction: Prediction) -> Losses:
+    """Distance to the drawn transform at G's samples, of the affine part alone and of the whole."""
+    moves_a = data["moves_a"] > 0.5
+
+    def choose(if_a: tf.Tensor, if_b: tf.Tensor) -> tf.Tensor:
+        return tf.where(tf.reshape(moves_a, [-1] + [1] * (if_a.shape.rank - 1)), if_a, if_b)
+
+    towards = Phi(*(choose(x, y) for x, y in zip(prediction.ba, prediction.ab, strict=True)))
+    back = Phi(*(choose(x, y) for x, y in zip(prediction.ab, prediction.ba, strict=True)))
+    every = (slice(None), *(slice(None, None, stride) for stride in model.grid.strides))
+    points = model.grid.points()[tf.newaxis] + tf.zeros_like(towards.nonrigid)
+    target = points + data["displacement"][every]
+    tissue = tf.cast(choose(data["a"], data["b"])[every] > BACKGROUND, tf.float32)
+    mask = tissue + 0.02  # the little outside keeps the transform sensible there
+    scale = float(np.prod(model.grid.strides)) ** (1.0 / model.ndim)
+    affine = (
+        affine_points(towards.affine, points, model.canvas),
+        affine_points(back.affine, target, model.canvas),
+    )
+    whole = model.on_grid(towards), model.at(back, target)
+    return Losses(
+        known_affine=losses.known(affine[0], target, affine[1], points, mask, scale),
+        known=losses.known(whole[0], target, whole[1], points, mask, scale),
+        r_smooth=losses.r_smooth(prediction.ab.nonrigid, prediction.ba.nonrigid),
+    )
