@@ -187,7 +187,12 @@ class _Draw:
         affine, field = self._transform(deformation, self.deformation, extent)
         displacement = deformations.displacement(affine, field)
         still = deformations.displacement(outer, outer_field)
-        moved = displacement if common is None else deformations.compose(outer, outer_field, displacement)
+        if deformation is None:
+            moved = still
+        elif common is None:
+            moved = displacement
+        else:
+            moved = deformations.compose(outer, outer_field, displacement)
         return {
             "a": _read(a, tf.where(moves_a, moved, still)),
             "b": _read(b, tf.where(moves_a, still, moved)),
@@ -203,9 +208,9 @@ class _Draw:
         n = len(self.canvas)
         if drawn is None or ranges is None:
             return tf.eye(n, n + 1), tf.zeros([*self.canvas, n])
-        # u moves the object's border by less than its peak as a rule: half of it is the margin.
         affine = deformations.affine_matrix(drawn)
-        affine = deformations.keep_inside(affine, extent, self.canvas, drawn.peak / 2)
+        # The affine alone is clipped: the margin is what u may add to it.
+        affine = deformations.keep_inside(affine, extent, self.canvas, margin=drawn.peak)
         field = deformations.smooth_field(drawn.control, drawn.peak, self.canvas, ranges.control_points)
         return affine, field
 
