@@ -280,3 +280,22 @@ def test_command_on_drawn_pairs_and_synthesis(tmp_path: Path, monkeypatch, capsy
         rows = list(csv.DictReader(stream))
     assert {row["subject"] for row in rows} == {"sub-2"}
     assert len({row["pair"] for row in rows}) == 2
+
+
+def test_ants_finds_the_rotation_both_ways(pair_folder: Path) -> None:
+    pytest.importorskip("ants")
+    from fire_tf.baselines import Ants
+
+    scores = evaluate(
+        read_pairs(pair_folder), [Unaligned(), Ants(starts=1)], structures=STRUCTURES, directions=NAMES
+    )
+    for direction in NAMES:
+        for method in ("ANTs affine", "ANTs SyN"):
+            row = rows_of(scores, method, direction)
+            assert row["dice"] > rows_of(scores, "unaligned", direction)["dice"] + 0.1
+            assert row["distance_mm"] < 1.5
+            assert row["consistency_mm"] < 0.2
+    assert {row["baseline"] for row in differences(scores, ours=("unaligned",))} == {
+        "ANTs affine",
+        "ANTs SyN",
+    }
