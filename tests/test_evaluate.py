@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from fake_model import KnownModel, brain_like, inverse_affine, labels_of, turned
 
-import fire_tf.model
+import fire_tf.model_folder
 from fire_tf.config import DataConfig, DeformationConfig
 from fire_tf.dataset import Sample
 from fire_tf.drawn_pairs import draw_map
@@ -230,7 +230,7 @@ def write_run(folder: Path) -> Path:
 
 
 def test_command_on_pairs(pair_folder: Path, tmp_path: Path, monkeypatch, capsys) -> None:
-    monkeypatch.setattr(fire_tf.model, "load_model", lambda folder: perfect_model())
+    monkeypatch.setattr(fire_tf.model_folder, "load_model", lambda folder: perfect_model())
     run = write_run(tmp_path / "run")
     main(["--model", str(run), "--pairs", str(pair_folder), "--output", str(tmp_path / "out")])
     printed = capsys.readouterr().out
@@ -255,7 +255,7 @@ def test_command_on_drawn_pairs_and_synthesis(tmp_path: Path, monkeypatch, capsy
     def load(config: DataConfig, split: str) -> list[Sample]:
         return [sample for sample in samples if sample.subject in config.split[split]]
 
-    monkeypatch.setattr(fire_tf.model, "load_model", lambda folder: KnownModel(SIZE, SPACING))
+    monkeypatch.setattr(fire_tf.model_folder, "load_model", lambda folder: KnownModel(SIZE, SPACING))
     monkeypatch.setattr("fire_tf.drawn_pairs.load_subjects", load)
     monkeypatch.setattr("fire_tf.grey_values.load_subjects", load)
     run = write_run(tmp_path / "run")

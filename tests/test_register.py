@@ -9,7 +9,7 @@ import pytest
 from fake_model import KnownModel, brain_like, inverse_affine, turned
 from scipy.io import loadmat
 
-import fire_tf.model
+import fire_tf.model_folder
 from fire_tf.errors import InputError
 from fire_tf.pointmaps import AffineMap, grid_points, pull
 from fire_tf.register import main, read_grid, register_images, write_registration
@@ -211,7 +211,7 @@ def test_moving_may_be_the_second_modality(tmp_path: Path) -> None:
 
 
 def test_command_says_what_is_wrong_in_one_line(tmp_path: Path, monkeypatch, capsys) -> None:
-    monkeypatch.setattr(fire_tf.model, "load_model", lambda folder: KnownModel(SIZES[2], (1.0, 1.0)))
+    monkeypatch.setattr(fire_tf.model_folder, "load_model", lambda folder: KnownModel(SIZES[2], (1.0, 1.0)))
     image = save(tmp_path / "image.nii.gz", brain_like(SIZES[2]), np.eye(4))
     common = ["--model", "m", "--output-prefix", str(tmp_path / "out" / "p_")]
     main([*common, "--moving", str(image), "--fixed", str(image)])
