@@ -296,10 +296,8 @@ class NonRigidNetwork(tf.keras.layers.Layer):
     def build(self, input_shape: Sequence[tf.TensorShape]) -> None:
         shape = tf.TensorShape(input_shape[0])
         for layer in self.parallel:
-            layer.build(shape)
-        self.merge.build(shape[:-1].concatenate(2 * self.filters))
-        for layer in (*self.trunk, self.last):
-            layer.build(shape[:-1].concatenate(self.filters))
+            _build_chain([layer], shape)
+        _build_chain([self.merge, *self.trunk, self.last], shape[:-1].concatenate(2 * self.filters))
         super().build(input_shape)
 
     def call(self, inputs: Sequence[tf.Tensor]) -> tf.Tensor:
