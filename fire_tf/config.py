@@ -150,6 +150,7 @@ class Stage:
     learning_rate: LearningRates = LearningRates()
     deform: bool = True  # apply `Config.deformation` to the moving image
     schedule: Literal["constant", "cosine"] = "constant"
+    clip_norm: Positive | None = None  # largest global norm of a group's gradient
 
     def __post_init__(self) -> None:
         for groups in self.cycle:

@@ -77,11 +77,11 @@ class FIRE(tf.keras.Model):
     def _build_networks(self) -> None:
         image = tf.TensorShape([None, *self.canvas, 1])
         features = tf.TensorShape([None, *self.grid.shape, self.encoder.filters[-1]])
-        self.encoder.build(image)
-        for decoder in (self.decoder_ab, self.decoder_ba):
-            decoder.build(features)
-        for transformation in (self.transformation_ab, self.transformation_ba):
-            transformation.build([features, features])
+        shapes = {self.encoder: image, self.decoder_ab: features, self.decoder_ba: features}
+        shapes |= {t: [features, features] for t in (self.transformation_ab, self.transformation_ba)}
+        for network, shape in shapes.items():
+            if not network.built:  # Keras builds what it loads
+                network.build(shape)
         self.built = True
 
     # -- the forward pass ---------------------------------------------------------------------------------------
@@ -91,10 +91,10 @@ class FIRE(tf.keras.Model):
         g_a, g_b = tf.split(self.encoder(tf.concat([x_a, x_b], axis=0)), 2)
         return g_a, g_b
 
-    def transforms(self, g_a: tf.Tensor, g_b: tf.Tensor) -> Prediction:
-        """phi^{A->B} = T_AB(G(x^A), G(x^B)) and phi^{B->A} = T_BA(G(x^B), G(x^A))."""
-        ab = self.transformation_ab([g_a, g_b])
-        ba = self.transformation_ba([g_b, g_a])
+    def transforms(self, g_a: tf.Tensor, g_b: tf.Tensor, detach: bool = False) -> Prediction:
+        """phi^{A->B} = T_AB(G(x^A), G(x^B)) and phi^{B->A} = T_BA(G(x^B), G(x^A)); ``detach``: see T."""
+        ab = self.transformation_ab([g_a, g_b], detach=detach)
+        ba = self.transformation_ba([g_b, g_a], detach=detach)
         return Prediction(g_a, g_b, ab, ba)
 
     def displacement(self, phi: Phi) -> tf.Tensor:
@@ -154,10 +154,9 @@ class FIRE(tf.keras.Model):
         g_a, g_b = self.features(data["a"], data["b"])
         if objective == "aligned":
             return aligned_losses(self, data, g_a, g_b)
-        prediction = self.transforms(g_a, g_b)
         if objective == "known":
-            return known_losses(self, data, prediction)
-        return paper_losses(self, data, prediction, terms)
+            return known_losses(self, data, self.transforms(g_a, g_b, detach=True))
+        return paper_losses(self, data, self.transforms(g_a, g_b), terms)
 
     def total(self, computed: Losses) -> tf.Tensor:
         """L of the terms present: the weighted sum, averaged over the global batch (one replica's share of it)."""

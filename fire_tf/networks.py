@@ -318,6 +318,13 @@ class NonRigidNetwork(tf.keras.layers.Layer):
         }
 
 
+def _standardise(features: tf.Tensor) -> tf.Tensor:
+    """Every channel of every sample at mean 0 and variance 1, so that T sees structure and not how G scales it."""
+    axes = list(range(1, features.shape.rank - 1))
+    mean, variance = tf.nn.moments(features, axes, keepdims=True)
+    return (features - mean) * tf.math.rsqrt(variance + 1e-3)
+
+
 class Phi(NamedTuple):
     """One predicted transform, phi = phi_af o phi_nr: affine (batch, n, n + 1); displacement (batch, *grid, n) of
     phi_nr on G's grid, in voxels of that grid."""
@@ -336,14 +343,17 @@ class TransformationNetwork(tf.keras.layers.Layer):
         self.grid = FeatureGrid(affine.canvas, affine.strides)
 
     def build(self, input_shape: Sequence[tf.TensorShape]) -> None:
-        self.affine.build(input_shape)
-        self.nonrigid.build(input_shape)
+        for part in (self.affine, self.nonrigid):
+            if not part.built:
+                part.build(input_shape)
         super().build(input_shape)
 
-    def call(self, inputs: Sequence[tf.Tensor]) -> Phi:
-        moving, fixed = inputs
+    def call(self, inputs: Sequence[tf.Tensor], detach: bool = False) -> Phi:
+        """With ``detach`` no gradient goes from the non-rigid part into the affine one."""
+        moving, fixed = (_standardise(features) for features in inputs)
         matrix = self.affine([moving, fixed])
-        return Phi(matrix, self.nonrigid([self.grid.sample(moving, self.affine_points(matrix)), fixed]))
+        points = self.affine_points(tf.stop_gradient(matrix) if detach else matrix)
+        return Phi(matrix, self.nonrigid([self.grid.sample(moving, points), fixed]))
 
     def affine_points(self, matrix: tf.Tensor) -> tf.Tensor:
         """phi_af at the samples of G's grid, (batch, *grid, n) image coordinates."""

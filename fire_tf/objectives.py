@@ -40,7 +40,7 @@ OBJECTIVES: dict[str, dict[str, frozenset[str]]] = {
         "synthesis": PAPER_TERMS,
     },
     "aligned": {"synthesis": SYNTHESIS_TERMS},
-    "known": {"affine": KNOWN_TERMS, "nonrigid": KNOWN_TERMS - {"known_affine"}},
+    "known": {"affine": frozenset({"known_affine"}), "nonrigid": KNOWN_TERMS - {"known_affine"}},
 }
 BACKGROUND = -0.99  # images are at -1 outside the object
 
@@ -134,7 +134,11 @@ def _inverse_consistency(model: FIRE, x_a: tf.Tensor, x_b: tf.Tensor, prediction
 
 
 def known_losses(model: FIRE, data: Batch, prediction: Prediction) -> Losses:
-    """Distance to the drawn transform at G's samples, of the affine part alone and of the whole."""
+    """Distance to the drawn transform at G's samples, of the affine part alone and of the whole.
+
+    The affine part learns from its own distance alone: what reaches it through a non-rigid part that is still
+    untrained only disturbs it.
+    """
     moves_a = data["moves_a"] > 0.5
 
     def choose(if_a: tf.Tensor, if_b: tf.Tensor) -> tf.Tensor:
@@ -152,6 +156,7 @@ def known_losses(model: FIRE, data: Batch, prediction: Prediction) -> Losses:
         affine_points(towards.affine, points, model.canvas),
         affine_points(back.affine, target, model.canvas),
     )
+    towards, back = (Phi(tf.stop_gradient(phi.affine), phi.nonrigid) for phi in (towards, back))
     whole = model.on_grid(towards), model.at(back, target)
     return Losses(
         known_affine=losses.known(affine[0], target, affine[1], points, mask, scale),
