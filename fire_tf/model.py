@@ -230,7 +230,9 @@ class FIRE(tf.keras.Model):
         for group, ratio in self._rate_ratios.items():
             self.optimizers[group].learning_rate.assign(ratio * self.optimizers["synthesis"].learning_rate)
 
-    def get_compile_config(self) -> dict[str, Any]:
+    def get_compile_config(self) -> dict[str, Any] | None:
+        if not self._is_compiled:
+            return None
         serialize = tf.keras.optimizers.serialize
         optimizers = {f"{group}_optimizer": serialize(self.optimizers[group]) for group in GROUPS}
         return {**optimizers, "objective": self.objective, "cycle": self.cycle}
