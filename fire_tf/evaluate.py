@@ -1,8 +1,7 @@
 """Measure a trained model, and baselines beside it, on pairs with labels.
 
-    python -m fire_tf.evaluate --model runs/t1_flair_2d --pairs DIR [--baselines ants] [--output DIR] python
-    -m fire_tf.evaluate --model runs/t1_flair_2d --split test --count 16 --seed 1 [--set
-    deformation.rotation=[0,20]]
+    python -m fire_tf.evaluate --model runs/t1_flair_2d --pairs DIR [--baselines ants] [--output DIR]
+    python -m fire_tf.evaluate --model runs/t1_flair_2d --split test --count 16 [--set deformation.peak=[0,6]]
 
 The pairs are read from a folder (``fire_tf.pairs`` says in which form) or drawn: subjects of a split, their
 modality A moved by seeded random deformations. Written are ``pairs.csv`` (a row per pair, direction and

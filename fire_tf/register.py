@@ -1,16 +1,14 @@
 """Register two images with a trained model, in both directions.
 
-    python -m fire_tf.register --model runs/t1_flair_2d --moving T1.nii.gz --fixed FLAIR.nii.gz
-    --output-prefix out/sub1_
+    python -m fire_tf.register --model runs/t1_flair_2d --moving T1.nii.gz --fixed FLAIR.nii.gz --output-prefix P_
 
-Written are, on the grids of the two images as they were given (``P_`` stands for the prefix):
+Written are, on the grids of the two images as they were given:
 
     P_Warped.nii.gz, P_InverseWarped.nii.gz                 moving on the fixed grid, fixed on the moving grid
-    P_CompositeWarp.nii.gz, P_InverseCompositeWarp.nii.gz   the whole maps as ITK displacement fields (LPS,
-    mm) P_Affine.mat, P_InverseAffine.mat                       their affine parts alone, for ITK and ANTs
-    P_SynthesizedB.nii.gz, P_SynthesizedA.nii.gz            each image in the other one's modality, in its own
-    place P_qc.json, P_qc.png                                     a few numbers and a picture to judge the
-    result by
+    P_CompositeWarp.nii.gz, P_InverseCompositeWarp.nii.gz   the whole maps, ITK displacement fields (LPS, mm)
+    P_Affine.mat, P_InverseAffine.mat                       their affine parts alone, for ITK and ANTs
+    P_SynthesizedB.nii.gz, P_SynthesizedA.nii.gz            each image in the other's modality, in its own place
+    P_qc.json, P_qc.png                                     a few numbers and a picture to judge the result by
 """
 
 from __future__ import annotations
