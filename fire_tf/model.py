@@ -217,11 +217,16 @@ class FIRE(tf.keras.Model):
         self._steps = [self._compiled_step(groups) for groups in self.cycle]
 
     def _learning_rate_ratios(self) -> dict[str, float]:
-        """Learning rates relative to the {G, F} optimizer's; empty where optimizers follow schedules of their own."""
+        """Learning rates relative to the {G, F} optimizer's.
+
+        Empty where optimizers follow schedules of their own, or where the {G, F} optimizer rests at rate 0.
+        """
         schedule = tf.keras.optimizers.schedules.LearningRateSchedule
         if any(isinstance(getattr(o, "_learning_rate", None), schedule) for o in self.optimizers.values()):
             return {}
         leader = float(self.optimizers["synthesis"].learning_rate)
+        if leader == 0:
+            return {}
         return {
             group: float(self.optimizers[group].learning_rate) / leader for group in ("affine", "nonrigid")
         }
