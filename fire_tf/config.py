@@ -83,15 +83,12 @@ class DataConfig:
 class DeformationConfig:
     """Ranges of a random transform x -> A(x + u(x)); the defaults are the identity.
 
-    Rotation and translation are drawn from their range with a random sign, so rotation [10, 20] means 10 to
-    20 degrees either way.
+    A rotation is drawn from its range with a random sign: [10, 20] means 10 to 20 degrees either way.
     """
 
     rotation: Annotated[tuple[Degrees, Degrees], Ordered()] = (0.0, 0.0)  # degrees, in each coordinate plane
-    translation: Annotated[tuple[Fraction, Fraction], Ordered()] = (
-        0.0,
-        0.0,
-    )  # of the canvas, along each axis
+    # of the canvas, the length of the shift; its direction is random
+    translation: Annotated[tuple[Fraction, Fraction], Ordered()] = (0.0, 0.0)
     scale: Annotated[tuple[Positive, Positive], Ordered()] = (1.0, 1.0)  # along each axis
     shear: Annotated[tuple[Shear, Shear], Ordered()] = (0.0, 0.0)
     peak: Annotated[tuple[NotNegative, NotNegative], Ordered()] = (0.0, 0.0)  # max |u|, voxels
