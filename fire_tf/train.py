@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import itertools
 import shutil
 import sys
 import time
@@ -19,6 +20,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from fire_tf.build import build_model
+from fire_tf.cache import find_subjects, load_split
 from fire_tf.config import Config, Stage, load_config, save_config
 from fire_tf.dataset import build_dataset
 from fire_tf.errors import InputError, exit_cleanly
@@ -46,6 +48,19 @@ class Run:
                 yield stage, max(0, int(self.step) - start)
             start += stage.steps
 
+    def restore(self) -> None:
+        """Load the latest checkpoint, with the model compiled for the stage that it was saved in."""
+        latest = self.manager.latest_checkpoint
+        step = int(tf.train.load_variable(latest, "step/.ATTRIBUTES/VARIABLE_VALUE"))
+        ends = itertools.accumulate(stage.steps for stage in self.config.stages)
+        stages = (stage for stage, end in zip(self.config.stages, ends, strict=True) if step <= end)
+        _compile(self.model, next(stages, self.config.stages[-1]))
+        self.checkpoint.restore(latest).assert_existing_objects_matched()
+
+
+def _compile(model: FIRE, stage: Stage) -> None:
+    model.compile(**_optimizers(stage), objective=stage.objective, cycle=stage.cycle)
+
 
 def _optimizers(stage: Stage) -> dict[str, tf.keras.optimizers.Optimizer]:
     """Adam per group; a group that takes part in 1 of c iterations sees ``steps / c`` updates of its schedule."""
@@ -56,7 +71,7 @@ def _optimizers(stage: Stage) -> dict[str, tf.keras.optimizers.Optimizer]:
             turns = sum(group in groups for groups in stage.cycle)
             updates = max(1, stage.steps * turns // len(stage.cycle))
             rate = tf.keras.optimizers.schedules.CosineDecay(rate, updates, alpha=0.02)
-        optimizers[f"{group}_optimizer"] = tf.keras.optimizers.Adam(rate)
+        optimizers[f"{group}_optimizer"] = tf.keras.optimizers.Adam(rate, global_clipnorm=stage.clip_norm)
     return optimizers
 
 
@@ -109,52 +124,54 @@ class Progress(tf.keras.callbacks.Callback):
                 f"step {int(self.run.step)}: loss {logs['loss']:.4f}, validation {logs['val_loss']:.4f}"
             )
 
-    def on_train_end(self, logs: Any = None) -> None:
-        self.bar.close()
+
+def _dataset(
+    config: Config, stage: Stage, split: str, batch_size: int, seed: int, start: int
+) -> tf.data.Dataset:
+    return build_dataset(
+        config.data,
+        config.deformation if stage.deform else None,
+        config.common,
+        split=split,
+        batch_size=batch_size,
+        moving="either",
+        seed=seed,
+        repeat=True,
+        start=start,
+    )
 
 
 def _train_stage(run: Run, stage: Stage, done: int, quiet: bool) -> None:
+    """Train what is left of a stage; where ``done`` of its steps were restored, the model is compiled for it."""
     config, model = run.config, run.model
-    first = int(run.step) == 0 or done == 0
-    model.compile(**_optimizers(stage), objective=stage.objective, cycle=stage.cycle)
-    if first:
+    if not done:
+        _compile(model, stage)
         model.phase.assign(0)
-    else:
-        run.checkpoint.restore(run.manager.latest_checkpoint).expect_partial()
-
-    def dataset(split: str, batch_size: int, seed: int, start: int) -> tf.data.Dataset:
-        return build_dataset(
-            config.data,
-            config.deformation if stage.deform else None,
-            config.common,
-            split=split,
-            batch_size=batch_size,
-            moving="either",
-            seed=seed,
-            repeat=True,
-            start=start,
-        )
-
     validation = None
-    if config.data.split["validate"]:
-        fixed = dataset("validate", config.validation.batch_size, config.seed + VALIDATION_SEED, 0)
+    if find_subjects(config.data)["validate"]:
+        seed = config.seed + VALIDATION_SEED
+        fixed = _dataset(config, stage, "validate", config.validation.batch_size, seed, 0)
         validation = fixed.take(config.validation.batches).cache()
-    training = dataset("train", stage.batch_size, config.seed, int(run.step) * stage.batch_size)
-    callbacks = [Progress(run, stage, done, quiet), MetricsLog(run, stage.name)]
+    progress = Progress(run, stage, done, quiet)
+    callbacks = [progress, MetricsLog(run, stage.name)]
     callbacks.append(tf.keras.callbacks.TensorBoard(run.folder / "tensorboard" / stage.name, profile_batch=0))
     every = config.validation.every
     while done < stage.steps:
         steps = min(every - done % every, stage.steps - done)
+        first = -(-done // every)
         epochs = max(1, (stage.steps - done) // every) if steps == every else 1
         model.fit(
-            training,
-            epochs=epochs,
+            # `fit` begins its dataset anew, so that it must begin at the step reached.
+            _dataset(config, stage, "train", stage.batch_size, config.seed, int(run.step) * stage.batch_size),
+            initial_epoch=first,
+            epochs=first + epochs,
             steps_per_epoch=steps,
             validation_data=validation,
             callbacks=callbacks,
             verbose=0,
         )
         done += epochs * steps
+    progress.bar.close()
 
 
 def train(config: Config, folder: Path, *, resume: bool = False, quiet: bool = False) -> FIRE:
@@ -163,8 +180,8 @@ def train(config: Config, folder: Path, *, resume: bool = False, quiet: bool = F
     Raises:
         InputError: the folder holds a run already and ``resume`` is not set, or ``resume`` finds no run in it.
     """
-    if resume and not (folder / "checkpoints").is_dir():
-        raise InputError(f"{folder}: no run to resume (it holds no checkpoints/)")
+    if resume and not (folder / "config.yaml").is_file():
+        raise InputError(f"{folder}: no run to resume (it holds no config.yaml)")
     if not resume and folder.exists() and any(folder.iterdir()):
         raise InputError(
             f"{folder}: holds a run already; give --resume to go on with it, or another --output"
@@ -174,10 +191,11 @@ def train(config: Config, folder: Path, *, resume: bool = False, quiet: bool = F
         tf.config.threading.set_inter_op_parallelism_threads(config.threads)
     tf.keras.utils.set_random_seed(config.seed)
     run = Run(folder, config, build_model(config))
+    load_split(config.data, "train")  # so that images which cannot be used leave no run folder behind
     folder.mkdir(parents=True, exist_ok=True)
     save_config(config, folder / "config.yaml")
-    if resume:
-        run.checkpoint.restore(run.manager.latest_checkpoint).expect_partial()
+    if resume and run.manager.latest_checkpoint:
+        run.restore()
     for stage, done in run.stages():
         _train_stage(run, stage, done, quiet)
     save_model(run.model, folder / "model")
