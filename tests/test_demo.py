@@ -1,0 +1,93 @@
+"""The demo: in small what it leaves and prints, and (slow) in full what it claims."""
+
+import re
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from fire_tf import demo
+from fire_tf.scoring import Scores
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:non-integer arguments to randrange:DeprecationWarning"
+)  # Keras
+
+SMALL = [
+    "data.phantom_subjects=3",
+    "data.spacing=5.12",
+    "data.canvas=[40, 48]",
+    "network={filters: [2, 3, 4], residual_blocks: 1, affine_filters: [4], affine_maps: 3, affine_units: 5, "
+    "nonrigid_filters: 4, nonrigid_dilations: [1]}",
+    "stages=[{name: short, objective: known, cycle: [[affine, nonrigid]], steps: 2, batch_size: 1}]",
+]
+
+
+def test_the_demo_in_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(demo, "PAIRS", 2)
+    demo.main(["--quiet", *(part for value in SMALL for part in ("--set", value))])
+    printed = capsys.readouterr().out
+    for line in ("drawn, T1 onto FLAIR", "drawn, FLAIR onto T1", "unaligned", "FIRE"):
+        assert line in printed
+    before, _ = dice_of(printed)
+    assert 0 < before < 100
+    assert (tmp_path / "runs/demo/demo.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "runs/demo/demo.png").stat().st_size > 20_000
+    assert (tmp_path / "runs/demo/model/fire.keras").is_file()
+    assert (tmp_path / "runs/demo/evaluation/labels.csv").is_file()
+
+
+@pytest.mark.slow
+def test_the_demo_gains_20_points_of_dice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    demo.main(["--quiet"])
+    before, after = dice_of(capsys.readouterr().out)
+    assert after > before + 20
+
+
+def dice_of(printed: str) -> tuple[float, float]:
+    found = re.search(r"mean Dice .*: (\S+) % before, (\S+) % after", printed)
+    assert found is not None
+    return float(found[1]), float(found[2])
+
+
+def test_a_second_demo_gets_a_folder_of_its_own(tmp_path: Path) -> None:
+    assert demo.unused_folder(tmp_path / "demo") == tmp_path / "demo"
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo-2").mkdir()
+    assert demo.unused_folder(tmp_path / "demo") == tmp_path / "demo-3"
+
+
+def made_up_scores() -> Scores:
+    """Pairs p0 to p4 with FIRE's Dice 0.1 to 0.5 for two structures; p5, the median of all, has one only."""
+    scores = Scores()
+    for number, dice in enumerate((0.1, 0.2, 0.3, 0.4, 0.5, 0.25)):
+        for structure in ("WM",) if number == 5 else ("WM", "CE"):
+            for method, value in (("unaligned", 0.1), ("FIRE", dice)):
+                for direction in ("there", "back"):
+                    common = {
+                        "level": "drawn",
+                        "pair": f"p{number}",
+                        "direction": direction,
+                        "method": method,
+                    }
+                    scores.labels.append({**common, "structure": structure, "dice": value, "hd95_mm": 1.0})
+    return scores
+
+
+def test_the_picture_shows_the_median_pair_of_those_with_all_structures() -> None:
+    pairs = [SimpleNamespace(name=f"p{number}") for number in range(6)]
+    assert demo.typical_pair(pairs, made_up_scores()).name == "p2"
+
+
+def test_mean_dice_counts_structures_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [
+        {"method": "FIRE", "measure": "dice", "structure": "mean", "mean": 0.6},
+        {"method": "FIRE", "measure": "dice", "structure": "mean", "mean": 0.8},
+        {"method": "FIRE", "measure": "dice", "structure": "WM", "mean": 0.1},
+        {"method": "FIRE", "measure": "hd95_mm", "structure": "mean", "mean": 9.0},
+        {"method": "unaligned", "measure": "dice", "structure": "mean", "mean": 0.2},
+    ]
+    monkeypatch.setattr(demo, "summarise", lambda scores: rows)
+    assert demo.mean_dice(Scores(), "FIRE") == pytest.approx(70)
