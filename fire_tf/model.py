@@ -224,12 +224,12 @@ class FIRE(tf.keras.Model):
         schedule = tf.keras.optimizers.schedules.LearningRateSchedule
         if any(isinstance(getattr(o, "_learning_rate", None), schedule) for o in self.optimizers.values()):
             return {}
-        leader = float(self.optimizers["synthesis"].learning_rate)
-        if leader == 0:
-            return {}
-        return {
-            group: float(self.optimizers[group].learning_rate) / leader for group in ("affine", "nonrigid")
+        # .numpy(): under tf.distribute these are mirrored variables, which have no float() and no int().
+        rates = {
+            group: float(optimizer.learning_rate.numpy()) for group, optimizer in self.optimizers.items()
         }
+        leader = rates.pop("synthesis")
+        return {group: rate / leader for group, rate in rates.items()} if leader else {}
 
     def _follow_learning_rate(self) -> None:
         for group, ratio in self._rate_ratios.items():
@@ -278,13 +278,18 @@ class FIRE(tf.keras.Model):
         inside a branch under tf.distribute.
         """
         self._follow_learning_rate()
-        self._steps[int(self.phase) % len(self._steps)](data)
+        self._steps[int(self.phase.numpy()) % len(self._steps)](data)
         self.phase.assign_add(1)
         return self._results()
 
     def make_train_function(self, force: bool = False) -> Callable[[Any], dict[str, tf.Tensor]]:
-        self.train_function = lambda iterator: self.train_step(next(iterator))
-        return self.train_function
+        def train_function(iterator: Any) -> dict[str, tf.Tensor]:
+            results = self.train_step(next(iterator))
+            self._train_counter.assign_add(1)  # Keras' own; TensorBoard writes batches against it
+            return results
+
+        self.train_function = train_function
+        return train_function
 
     def test_step(self, data: Batch) -> dict[str, tf.Tensor]:
         """All terms of the objective; for "known", the paper's nine are not computed."""
