@@ -77,7 +77,11 @@ class FIRE(tf.keras.Model):
     def _build_networks(self) -> None:
         image = tf.TensorShape([None, *self.canvas, 1])
         features = tf.TensorShape([None, *self.grid.shape, self.encoder.filters[-1]])
-        shapes = {self.encoder: image, self.decoder_ab: features, self.decoder_ba: features}
+        shapes: dict[tf.keras.layers.Layer, Any] = {
+            self.encoder: image,
+            self.decoder_ab: features,
+            self.decoder_ba: features,
+        }
         shapes |= {t: [features, features] for t in (self.transformation_ab, self.transformation_ba)}
         for network, shape in shapes.items():
             if not network.built:  # Keras builds what it loads
