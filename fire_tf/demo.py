@@ -13,13 +13,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from fire_tf.cache import SPLITS, load_split
 from fire_tf.config import Config, load_config
 from fire_tf.drawn_pairs import draw_pairs
 from fire_tf.errors import exit_cleanly
 from fire_tf.evaluate import evaluate, write_scores
 from fire_tf.figures import draw_registration
-from fire_tf.methods import Fire, Unaligned
+from fire_tf.methods import Fire, Method, Unaligned
+from fire_tf.model import FIRE
 from fire_tf.pairs import Pair
 from fire_tf.registration import register_pair
 from fire_tf.scoring import Scores
@@ -31,29 +34,27 @@ SEED = 1
 
 
 def demonstrate(config: Config, folder: Path, *, quiet: bool = False) -> None:
-    """Train into the new run ``folder``, score the pairs, print the tables and write ``folder/demo.png``.
-
-    Raises InputError where the folder holds a run already.
-    """
+    """Generate, train into ``folder``, measure; raises InputError where the folder holds a run already."""
     print(
         f"{config.data.phantom_subjects} generated heads in {config.data.cache}/ (made if missing)",
         flush=True,
     )
     for split in SPLITS:
         load_split(config.data, split)
-    print(f"training {config.name} in {folder}: {len(config.stages)} stages", flush=True)
-    model = train(config, folder, quiet=quiet)
-    a, b = config.data.modality_a, config.data.modality_b
+    print(f"training in {folder}, {len(config.stages)} stages", flush=True)
+    measure(train(config, folder, quiet=quiet), config, folder)
+
+
+def measure(model: FIRE, config: Config, folder: Path) -> None:
+    """Register pairs of the test split, print their scores, write ``evaluation/`` and ``demo.png``."""
+    a, b = names = config.data.modality_a, config.data.modality_b
     pairs = list(draw_pairs(config, "test", PAIRS, SEED, a))
-    scores = evaluate(
-        pairs,
-        [Unaligned(), Fire(model)],
-        structures=config.data.structures,
-        directions=(f"{a} onto {b}", f"{b} onto {a}"),
-    )
+    directions = (f"{a} onto {b}", f"{b} onto {a}")
+    methods: list[Method] = [Unaligned(), Fire(model)]
+    scores = evaluate(pairs, methods, structures=config.data.structures, directions=directions)
     write_scores(scores, folder / "evaluation")
     shown = typical_pair(pairs, scores)
-    draw_registration(register_pair(model, shown.moving, shown.fixed), folder / "demo.png", (a, b))
+    draw_registration(register_pair(model, shown.moving, shown.fixed), folder / "demo.png", names)
     before, after = (mean_dice(scores, method) for method in ("unaligned", "FIRE"))
     print("\n" + format_summary(summarise(scores)))
     print(f"\nmean Dice of {len(pairs)} pairs in both directions: {before:.1f} % before, {after:.1f} % after")
@@ -68,15 +69,10 @@ def mean_dice(scores: Scores, method: str) -> float:
 
 
 def typical_pair(pairs: Sequence[Pair], scores: Scores) -> Pair:
-    """The pair of median Dice among those that show most structures: neither the best nor the worst."""
-    dice: dict[str, list[float]] = {}
-    for row in scores.labels:
-        if row["method"] == "FIRE":
-            dice.setdefault(str(row["pair"]), []).append(float(row["dice"]))
-    most = max(map(len, dice.values()))
-    ranked = sorted((sum(values) / most, name) for name, values in dice.items() if len(values) == most)
-    name = ranked[len(ranked) // 2][1]
-    return next(pair for pair in pairs if pair.name == name)
+    """Of the third of the pairs that show most of the brain the one of median Dice, not the best one."""
+    largest = sorted(pairs, key=lambda pair: np.count_nonzero(pair.fixed_labels))[-max(1, len(pairs) // 3) :]
+    dice = {str(row["pair"]): float(row["dice"]) for row in scores.pairs if row["method"] == "FIRE"}
+    return sorted(largest, key=lambda pair: dice[pair.name])[len(largest) // 2]
 
 
 def unused_folder(folder: Path) -> Path:
@@ -88,9 +84,7 @@ def unused_folder(folder: Path) -> Path:
 @exit_cleanly
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command."""
-    parser = argparse.ArgumentParser(
-        prog="python -m fire_tf.demo", description=(__doc__ or "").split("\n")[0]
-    )
+    parser = argparse.ArgumentParser(prog="python -m fire_tf.demo", description="FIRE on generated heads.")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides")
     parser.add_argument("--output", type=Path, default=Path("runs/demo"), help="default: %(default)s")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from fire_tf import demo
@@ -59,26 +60,13 @@ def test_a_second_demo_gets_a_folder_of_its_own(tmp_path: Path) -> None:
     assert demo.unused_folder(tmp_path / "demo") == tmp_path / "demo-3"
 
 
-def made_up_scores() -> Scores:
-    """Pairs p0 to p4 with FIRE's Dice 0.1 to 0.5 for two structures; p5, the median of all, has one only."""
-    scores = Scores()
-    for number, dice in enumerate((0.1, 0.2, 0.3, 0.4, 0.5, 0.25)):
-        for structure in ("WM",) if number == 5 else ("WM", "CE"):
-            for method, value in (("unaligned", 0.1), ("FIRE", dice)):
-                for direction in ("there", "back"):
-                    common = {
-                        "level": "drawn",
-                        "pair": f"p{number}",
-                        "direction": direction,
-                        "method": method,
-                    }
-                    scores.labels.append({**common, "structure": structure, "dice": value, "hd95_mm": 1.0})
-    return scores
-
-
-def test_the_picture_shows_the_median_pair_of_those_with_all_structures() -> None:
-    pairs = [SimpleNamespace(name=f"p{number}") for number in range(6)]
-    assert demo.typical_pair(pairs, made_up_scores()).name == "p2"
+def test_the_picture_shows_the_median_pair_of_the_largest_third() -> None:
+    sizes = (9, 1, 8, 2, 7, 3, 0, 0, 0)
+    pairs = [SimpleNamespace(name=f"p{size}", fixed_labels=np.arange(10) < size) for size in sizes]
+    dice = {9: 0.5, 8: 0.7, 7: 0.9, 3: 0.6, 2: 0.6, 1: 0.6, 0: 0.6}
+    rows = [{"pair": f"p{size}", "method": "FIRE", "dice": value} for size, value in dice.items()]
+    rows += [{**row, "method": "unaligned", "dice": 1 - float(row["dice"])} for row in rows]
+    assert demo.typical_pair(pairs, Scores(pairs=rows)).name == "p8"
 
 
 def test_mean_dice_counts_structures_alike(monkeypatch: pytest.MonkeyPatch) -> None:
