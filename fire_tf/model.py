@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -173,12 +173,12 @@ class FIRE(tf.keras.Model):
     def group_variables(self, group: str) -> list[tf.Variable]:
         """Trainable variables of one optimizer's group: "affine", "nonrigid" or "synthesis"."""
         both = (self.transformation_ab, self.transformation_ba)
-        layers: Sequence[tf.keras.layers.Layer] = {
+        layers: dict[str, Sequence[tf.keras.layers.Layer]] = {
             "affine": [t.affine for t in both],
             "nonrigid": [t.nonrigid for t in both],
             "synthesis": [self.encoder, self.decoder_ab, self.decoder_ba],
-        }[group]
-        return [variable for layer in layers for variable in layer.trainable_variables]
+        }
+        return [variable for layer in layers[group] for variable in layer.trainable_variables]
 
     def compile(
         self,
@@ -252,6 +252,10 @@ class FIRE(tf.keras.Model):
             **{name: deserialize(v) if name.endswith("_optimizer") else v for name, v in config.items()}
         )
 
+    def _terms_of(self, groups: Iterable[str]) -> frozenset[str]:
+        """The terms of the objective that any of ``groups`` depends on."""
+        return frozenset().union(*(OBJECTIVES[self.objective][group] for group in groups))
+
     def _compiled_step(self, groups: tuple[str, ...]) -> Callable[[Batch], None]:
         def step(data: Batch) -> None:
             self.distribute_strategy.run(self._update, args=(data, groups))
@@ -260,7 +264,7 @@ class FIRE(tf.keras.Model):
 
     def _update(self, data: Batch, groups: tuple[str, ...]) -> None:
         """One iteration: the gradient of L with respect to ``groups``, from the terms that depend on them."""
-        terms = frozenset().union(*(OBJECTIVES[self.objective][group] for group in groups))
+        terms = self._terms_of(groups)
         variables = {group: self.group_variables(group) for group in groups}
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(list(variables.values()))
@@ -297,7 +301,7 @@ class FIRE(tf.keras.Model):
 
     def test_step(self, data: Batch) -> dict[str, tf.Tensor]:
         """All terms of the objective; for "known", the paper's nine are not computed."""
-        terms = frozenset().union(*OBJECTIVES[self.objective].values())
+        terms = self._terms_of(OBJECTIVES[self.objective])
         self._track(self.compute_losses(data, self.objective, terms))
         return self._results()
 
@@ -308,7 +312,7 @@ class FIRE(tf.keras.Model):
 
     def _results(self) -> dict[str, tf.Tensor]:
         """Mean of each term over the steps that computed it, and ``loss``, the weighted sum of those means."""
-        terms = frozenset().union(*OBJECTIVES[self.objective].values())
+        terms = self._terms_of(OBJECTIVES[self.objective])
         means = {name: mean.result() for name, mean in self.term_means.items() if name in terms}
         return {"loss": tf.add_n([self.loss_weights[name] * value for name, value in means.items()]), **means}
 

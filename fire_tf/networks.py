@@ -31,13 +31,8 @@ def _run_chain(layers: Sequence[tf.keras.layers.Layer], value: tf.Tensor) -> tf.
     return value
 
 
-@tf.keras.utils.register_keras_serializable("fire_tf")
-class Encoder(tf.keras.layers.Layer):
-    """G: image (batch, *canvas, 1) in [-1, 1] -> features (batch, *canvas / strides, filters[-1]).
-
-    An input convolution, one downsampling convolution per entry of ``strides`` (two in the paper, stride 2), and
-    ``residual_blocks`` residual blocks; instance normalisation throughout. One G serves both modalities.
-    """
+class _SynthesisNetwork(tf.keras.layers.Layer):
+    """What G and F share: their widths, the strides between the levels, and a chain of layers."""
 
     def __init__(
         self,
@@ -54,30 +49,14 @@ class Encoder(tf.keras.layers.Layer):
         self.filters = tuple(filters)
         self.strides = tuple(tuple(level) for level in strides)
         self.residual_blocks = residual_blocks
-        rank = len(self.strides[0])
-        self.chain = [
-            NormalizedConvolution(self.filters[0], rank),
-            *(
-                NormalizedConvolution(width, rank, level, "down")
-                for width, level in zip(self.filters[1:], self.strides, strict=True)
-            ),
-            *(ResidualBlock(self.filters[-1], rank) for _ in range(residual_blocks)),
-        ]
+        self.chain = self._layers(len(self.strides[0]))
 
-    @property
-    def total_strides(self) -> tuple[int, ...]:
-        """Image voxels per feature voxel along each axis."""
-        total = [1] * len(self.strides[0])
-        for level in self.strides:
-            total = [product * stride for product, stride in zip(total, level, strict=True)]
-        return tuple(total)
+    def _layers(self, rank: int) -> list[tf.keras.layers.Layer]:
+        raise NotImplementedError
 
     def build(self, input_shape: tf.TensorShape) -> None:
         _build_chain(self.chain, input_shape)
         super().build(input_shape)
-
-    def call(self, images: tf.Tensor) -> tf.Tensor:
-        return tf.cast(_run_chain(self.chain, images), tf.float32)
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -89,26 +68,45 @@ class Encoder(tf.keras.layers.Layer):
 
 
 @tf.keras.utils.register_keras_serializable("fire_tf")
-class Decoder(tf.keras.layers.Layer):
+class Encoder(_SynthesisNetwork):
+    """G: image (batch, *canvas, 1) in [-1, 1] -> features (batch, *canvas / strides, filters[-1]).
+
+    An input convolution, one downsampling convolution per entry of ``strides`` (two in the paper, stride 2), and
+    ``residual_blocks`` residual blocks; instance normalisation throughout. One G serves both modalities.
+    """
+
+    def _layers(self, rank: int) -> list[tf.keras.layers.Layer]:
+        return [
+            NormalizedConvolution(self.filters[0], rank),
+            *(
+                NormalizedConvolution(width, rank, level, "down")
+                for width, level in zip(self.filters[1:], self.strides, strict=True)
+            ),
+            *(ResidualBlock(self.filters[-1], rank) for _ in range(self.residual_blocks)),
+        ]
+
+    @property
+    def total_strides(self) -> tuple[int, ...]:
+        """Image voxels per feature voxel along each axis."""
+        total = [1] * len(self.strides[0])
+        for level in self.strides:
+            total = [product * stride for product, stride in zip(total, level, strict=True)]
+        return tuple(total)
+
+    def call(self, images: tf.Tensor) -> tf.Tensor:
+        return tf.cast(_run_chain(self.chain, images), tf.float32)
+
+
+@tf.keras.utils.register_keras_serializable("fire_tf")
+class Decoder(_SynthesisNetwork):
     """F: features of G -> image (batch, *canvas, 1) in [-1, 1] of the other modality; `Encoder` mirrored.
 
     ``residual_blocks`` residual blocks, upsampling convolutions, and an output convolution with tanh.
     """
 
-    def __init__(
-        self,
-        filters: Sequence[int],
-        strides: Sequence[Sequence[int]],
-        residual_blocks: int = 4,
-        **kwargs: Any,
-    ):
-        super().__init__(**kwargs)
-        self.filters = tuple(filters)
-        self.strides = tuple(tuple(level) for level in strides)
-        self.residual_blocks = residual_blocks
-        rank = len(self.strides[0])
-        self.chain = [
-            *(ResidualBlock(self.filters[-1], rank) for _ in range(residual_blocks)),
+    def _layers(self, rank: int) -> list[tf.keras.layers.Layer]:
+        return [
+            *(ResidualBlock(self.filters[-1], rank) for _ in range(self.residual_blocks)),
             *(
                 NormalizedConvolution(width, rank, level, "up")
                 for width, level in zip(self.filters[-2::-1], self.strides[::-1], strict=True)
@@ -116,20 +114,8 @@ class Decoder(tf.keras.layers.Layer):
             convolution(rank, 1, activation="tanh", dtype="float32"),
         ]
 
-    def build(self, input_shape: tf.TensorShape) -> None:
-        _build_chain(self.chain, input_shape)
-        super().build(input_shape)
-
     def call(self, features: tf.Tensor) -> tf.Tensor:
         return _run_chain(self.chain, features)
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "filters": self.filters,
-            "strides": self.strides,
-            "residual_blocks": self.residual_blocks,
-        }
 
 
 @tf.keras.utils.register_keras_serializable("fire_tf")

@@ -104,7 +104,7 @@ def paper_losses(model: FIRE, data: Batch, prediction: Prediction, terms: frozen
         syn_acc=losses.syn_acc(f_ab_g["warped"], x_b, f_ba_g["warped"], x_a),
         syn_fea=losses.syn_fea(g_a, g_b_warped, g_b, g_a_warped),
         reg_acc=losses.reg_acc(f_ab_g_of["a"], x_b, f_ba_g_of["b"], x_a),
-        reg_ic=_inverse_consistency(model, x_a, x_b, prediction),
+        reg_ic=_inverse_consistency(model, data, prediction, u_ab, u_ba),
         r_smooth=losses.r_smooth(ab.nonrigid, ba.nonrigid),
     )
     if with_affine:
@@ -120,17 +120,18 @@ def paper_losses(model: FIRE, data: Batch, prediction: Prediction, terms: frozen
     return computed
 
 
-def _inverse_consistency(model: FIRE, x_a: tf.Tensor, x_b: tf.Tensor, prediction: Prediction) -> tf.Tensor:
+def _inverse_consistency(
+    model: FIRE, data: Batch, prediction: Prediction, u_ab: tf.Tensor, u_ba: tf.Tensor
+) -> tf.Tensor:
     """`losses.reg_ic`; the outer transform is evaluated at the inner one's points, its affine analytically."""
-    ab, ba = prediction.ab, prediction.ba
-    grid = identity_grid(model.canvas)
-    there_and_back_a = transform_points(
-        ab.affine, model.grid.to_image(ab.nonrigid), grid + model.displacement(ba)
-    )
-    there_and_back_b = transform_points(
-        ba.affine, model.grid.to_image(ba.nonrigid), grid + model.displacement(ab)
-    )
-    return losses.reg_ic(x_a, sample(x_a, there_and_back_a), x_b, sample(x_b, there_and_back_b))
+    x_a, x_b, grid = data["a"], data["b"], identity_grid(model.canvas)
+
+    def outer(phi: Phi, points: tf.Tensor) -> tf.Tensor:
+        return transform_points(phi.affine, model.grid.to_image(phi.nonrigid), points)
+
+    there_and_back_a = sample(x_a, outer(prediction.ab, grid + u_ba))
+    there_and_back_b = sample(x_b, outer(prediction.ba, grid + u_ab))
+    return losses.reg_ic(x_a, there_and_back_a, x_b, there_and_back_b)
 
 
 def known_losses(model: FIRE, data: Batch, prediction: Prediction) -> Losses:
