@@ -117,6 +117,7 @@ class FIRE(tf.keras.Model):
             phi.affine, points + strides * self.grid.sample(phi.nonrigid, points), self.canvas
         )
 
+    @tf.autograph.experimental.do_not_convert  # no tensor decides on control flow here; converting takes seconds
     def call(self, inputs: Batch, training: bool | None = None) -> dict[str, tf.Tensor]:
         """Register and synthesise: see `predict_pair` for what the outputs are."""
         x_a, x_b = inputs["a"], inputs["b"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import tempfile
+import zipfile
 from pathlib import Path
 
 import tensorflow as tf
@@ -10,26 +12,66 @@ import tensorflow as tf
 from fire_tf.errors import InputError
 from fire_tf.model import FIRE
 
+_MODEL, _PREPROCESSING = "fire.keras", "preprocessing.json"
+
 
 def save_model(model: FIRE, folder: Path) -> None:
     """Write ``fire.keras`` and ``preprocessing.json`` (what the images must look like) into ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
-    model.save(folder / "fire.keras")
-    (folder / "preprocessing.json").write_text(json.dumps(model.preprocessing, indent=2))
+    model.save(folder / _MODEL)
+    (folder / _PREPROCESSING).write_text(json.dumps(model.preprocessing, indent=2))
 
 
-def load_model(folder: str | Path) -> FIRE:
-    """Load a model from its folder, or from the run folder that holds it; compiled as it was saved.
+def find_model(folder: str | Path) -> Path:
+    """The folder of a model: ``folder`` itself, or ``model/`` in it where it is a run.
 
     Raises:
         InputError: the folder holds no model of this package.
     """
     folder = Path(folder)
     for candidate in (folder, folder / "model"):
-        if (candidate / "fire.keras").is_file() and (candidate / "preprocessing.json").is_file():
-            model = tf.keras.models.load_model(candidate / "fire.keras")
-            model.preprocessing = json.loads((candidate / "preprocessing.json").read_text())
-            return model
+        if (candidate / _MODEL).is_file() and (candidate / _PREPROCESSING).is_file():
+            return candidate
     raise InputError(
-        f"{folder}: not a fire_tf model (no fire.keras and preprocessing.json in it or in its model/)"
+        f"{folder}: not a fire_tf model (no {_MODEL} and {_PREPROCESSING} in it or in its model/)"
     )
+
+
+def load_model(folder: str | Path, *, compiled: bool = True) -> FIRE:
+    """Load a model from its folder, or from the run folder that holds it.
+
+    ``compiled`` brings back the optimizers and the objective it was saved with; registering needs neither.
+
+    Raises:
+        InputError: the folder holds no model of this package.
+    """
+    folder = find_model(folder)
+    try:
+        preprocessing = json.loads((folder / _PREPROCESSING).read_text())
+        model = _read(folder / _MODEL, compiled)
+    # Keras has no error of its own for a file that it cannot read: it raises whatever its parts happen to raise.
+    except Exception as error:
+        raise InputError(f"{folder}: its model cannot be read ({_in_short(error)})") from error
+    if not isinstance(model, FIRE) or not isinstance(preprocessing, dict):
+        raise InputError(f"{folder}: not a fire_tf model (it holds another network, or no settings)")
+    model.preprocessing = preprocessing
+    return model
+
+
+def _read(path: Path, compiled: bool) -> tf.keras.Model:
+    """``tf.keras.models.load_model``, several times faster.
+
+    Keras reads the weights at random places of the zip file, each of which is sought from its beginning.
+    """
+    with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory() as unpacked:
+        config = json.loads(archive.read("config.json"))
+        if not compiled:
+            config["compile_config"] = None
+        model = tf.keras.saving.deserialize_keras_object(config)
+        model.load_weights(archive.extract("model.weights.h5", unpacked))
+    return model
+
+
+def _in_short(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__

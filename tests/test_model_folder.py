@@ -1,0 +1,72 @@
+"""What a model folder gives back, and what is said about folders that hold no model."""
+
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_fire import smallest_model
+
+from fire_tf.errors import InputError
+from fire_tf.model_folder import load_model, save_model
+
+import tensorflow as tf  # isort: skip  (after the package, which quietens it)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run") / "model"
+    model = smallest_model()
+    model.compile()
+    model.optimizers["affine"].learning_rate = 0.25
+    save_model(model, folder)
+    return folder
+
+
+def test_weights_and_optimizers_are_those_that_keras_reads(folder: Path) -> None:
+    expected = tf.keras.models.load_model(folder / "fire.keras")
+    loaded = load_model(folder.parent)
+    for found, known in zip(loaded.variables, expected.variables, strict=True):
+        np.testing.assert_array_equal(found.numpy(), known.numpy())
+    assert float(loaded.optimizers["affine"].learning_rate) == 0.25
+
+
+def test_registering_needs_no_optimizers(folder: Path) -> None:
+    bare = load_model(folder, compiled=False)
+    assert not hasattr(bare, "optimizers")
+    for found, known in zip(bare.weights, load_model(folder).weights, strict=True):
+        np.testing.assert_array_equal(found.numpy(), known.numpy())
+
+
+def _spoil(folder: Path, what: str) -> None:
+    model, preprocessing = folder / "fire.keras", folder / "preprocessing.json"
+    preprocessing.write_text("{}")
+    if what == "text":
+        model.write_text("not a zip file")
+    elif what == "truncated":
+        whole = model.read_bytes()
+        model.write_bytes(whole[: len(whole) // 2])
+    elif what == "empty archive":
+        with zipfile.ZipFile(model, "w"):
+            pass
+    elif what == "another network":
+        tf.keras.Sequential([tf.keras.layers.Dense(2, input_shape=(3,))]).save(model)
+    elif what == "unknown class":
+        with zipfile.ZipFile(model, "w") as archive:
+            archive.writestr("config.json", json.dumps({"class_name": "X", "module": "y", "config": {}}))
+            archive.writestr("model.weights.h5", "")
+    elif what == "no json":
+        preprocessing.write_text("{")
+
+
+@pytest.mark.parametrize(
+    "what", ["text", "truncated", "empty archive", "another network", "unknown class", "no json"]
+)
+def test_folders_that_are_not_ours_are_named_in_one_line(folder: Path, what: str, tmp_path: Path) -> None:
+    (tmp_path / "fire.keras").write_bytes((folder / "fire.keras").read_bytes())
+    _spoil(tmp_path, what)
+    with pytest.raises(InputError) as caught:
+        load_model(tmp_path, compiled=False)
+    assert str(tmp_path) in str(caught.value)
+    assert "\n" not in str(caught.value)
