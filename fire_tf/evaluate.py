@@ -92,6 +92,11 @@ def _parser() -> argparse.ArgumentParser:
         "--moving-modality", help="modality of the moving images (default: the model's modality A)"
     )
     parser.add_argument(
+        "--refine",
+        action="store_true",
+        help="also measure FIRE refined: what optimising phi on the pair itself makes of the model's answer",
+    )
+    parser.add_argument(
         "--baselines", choices=("ants",), help="measure these on the same pairs (needs antspyx)"
     )
     parser.add_argument(
@@ -128,7 +133,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if options.pairs
         else draw_pairs(config, options.split, options.count, options.seed, moving)
     )
-    methods: list[Method] = [Unaligned(), Fire(model, moving)]
+    methods: list[Method] = [Unaligned(), Fire(model, moving, refined=options.refine)]
     if options.baselines == "ants":
         methods.append(Ants(starts=options.ants_starts))
     methods.append(TrueDeformation())

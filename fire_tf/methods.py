@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 
 from fire_tf.pairs import Pair
 from fire_tf.pointmaps import AffineMap, PointMap
+from fire_tf.refine import refine
 from fire_tf.registration import PairModel, register_pair
 
 
@@ -70,10 +71,15 @@ class TrueDeformation:
 
 
 class Fire:
-    """A trained model, and its affine part alone. The first pair is run twice: tracing is not timed."""
+    """A trained model, and its affine part alone; with ``refined`` also what refining makes of its answer.
 
-    def __init__(self, model: PairModel, moving_modality: str | None = None) -> None:
-        self._model, self._moving_modality = model, moving_modality
+    The first pair is run twice: tracing is not timed. The times of the refined result include the model's.
+    """
+
+    def __init__(
+        self, model: PairModel, moving_modality: str | None = None, *, refined: bool = False
+    ) -> None:
+        self._model, self._moving_modality, self._refined = model, moving_modality, refined
         self._traced = False
 
     def __call__(self, pair: Pair) -> list[Result]:
@@ -83,7 +89,12 @@ class Fire:
         watch = Stopwatch()
         found = register_pair(self._model, pair.moving, pair.fixed, self._moving_modality)
         times = watch.read()
-        return [
+        results = [
             Result("FIRE affine", *pair.in_voxels(found.affine_to_moving, found.affine_to_fixed), times),
             Result("FIRE", *pair.in_voxels(found.to_moving, found.to_fixed), times),
         ]
+        if self._refined:
+            better = refine(found)
+            maps = pair.in_voxels(better.to_moving, better.to_fixed)
+            results.append(Result("FIRE refined", *maps, watch.read()))
+        return results

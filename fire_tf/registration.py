@@ -83,8 +83,8 @@ def register_pair(
         role = {"moving": "b", "fixed": "a"}
     image_of = {role[name]: image.data[np.newaxis, ..., np.newaxis] for name, image in on_canvas.items()}
     out = model.predict_pair(image_of["a"], image_of["b"])
-    forward = _world_maps(out, role["moving"], role["fixed"], on_canvas["moving"], on_canvas["fixed"])
-    inverse = _world_maps(out, role["fixed"], role["moving"], on_canvas["fixed"], on_canvas["moving"])
+    forward = world_maps(_phi(out, role["moving"], role["fixed"]), on_canvas["moving"], on_canvas["fixed"])
+    inverse = world_maps(_phi(out, role["fixed"], role["moving"]), on_canvas["fixed"], on_canvas["moving"])
     return Registration(
         to_moving=forward[0],
         affine_to_moving=forward[1],
@@ -97,18 +97,22 @@ def register_pair(
     )
 
 
-def _world_maps(
-    out: Mapping[str, np.ndarray], source: str, target: str, source_image: Prepared, target_image: Prepared
-) -> tuple[PointMap, AffineMap]:
-    """The map from the target's world to the source's, and its affine part. Either is "a" or "b"."""
+def _phi(out: Mapping[str, np.ndarray], source: str, target: str) -> AffineAfterDisplacement:
+    """What the model found from the target's canvas to the source's. Either is "a" or "b"."""
     name = f"{source}_to_{target}"
-    shape = target_image.data.shape
-    affine = AffineMap.centred(out[f"affine_{name}"][0], shape)
-    phi = AffineAfterDisplacement(DisplacementMap(out[f"nonrigid_{name}"][0]), affine)
-    into = AffineMap(target_image.affine).inverse()
-    onward = AffineMap(source_image.affine)
-    whole = Chain((into, Extruded(phi, len(shape)), onward))
-    return whole, onward.after(affine.extruded(3)).after(into)
+    displacement = out[f"nonrigid_{name}"][0]
+    affine = AffineMap.centred(out[f"affine_{name}"][0], displacement.shape[:-1])
+    return AffineAfterDisplacement(DisplacementMap(displacement), affine)
+
+
+def world_maps(
+    phi: AffineAfterDisplacement, source: Prepared, target: Prepared
+) -> tuple[PointMap, AffineMap]:
+    """A map from the target's canvas voxels to the source's as one between their worlds, and its affine part."""
+    into = AffineMap(target.affine).inverse()
+    onward = AffineMap(source.affine)
+    whole = Chain((into, Extruded(phi, target.data.ndim), onward))
+    return whole, onward.after(phi.affine.extruded(3)).after(into)
 
 
 def _synthesis(out: Mapping[str, np.ndarray], role: str, of: Prepared, modality: str) -> Synthesis:
