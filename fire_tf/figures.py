@@ -10,10 +10,12 @@ import csv
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
 from fire_tf.metrics import brain_mask, jacobian_determinant, map_positions
@@ -29,8 +31,8 @@ def draw_registration(found: Registration, path: Path, names: tuple[str, str] = 
     """Moving, fixed and warped image, both mixed, both synthesised images, the deformation and its log
     Jacobian.
 
-    Everything is on the models' canvases, in 3D the axial slice through the middle of the brain. ``names``
-    are the modalities of moving and fixed image.
+    Everything is on the model's canvases; in 3D a row of pictures for each of the three planes through the middle
+    of the fixed brain. ``names`` are the modalities of moving and fixed image.
     """
     moving, fixed = found.moving.data, found.fixed.data
     to_moving = InPlane(
@@ -39,23 +41,47 @@ def draw_registration(found: Registration, path: Path, names: tuple[str, str] = 
     )
     positions = map_positions(to_moving, fixed.shape)
     warped = pull(moving, positions, outside=-1.0)
+    brain = brain_mask(fixed, -1.0)
     determinant = jacobian_determinant(positions)
-    figure = Figure(figsize=(13, 7), layout="constrained")
-    panels = figure.subplots(2, 4).ravel()
     images = {
         f"moving {names[0]}": moving,
         f"fixed {names[1]}": fixed,
         f"{names[0]} warped onto {names[1]}": warped,
+        f"{found.from_moving.modality} synthesised from moving": found.from_moving.data,
+        f"{found.from_fixed.modality} synthesised from fixed": found.from_fixed.data,
     }
-    for panel, (title, image) in zip(panels, images.items(), strict=False):
-        _show(panel, _slice(image), title)
-    _show(panels[3], _checkerboard(_slice(warped), _slice(fixed)), "warped and fixed in turns")
-    _show(panels[4], _slice(found.from_moving.data), f"{found.from_moving.modality} synthesised from moving")
-    _show(panels[5], _slice(found.from_fixed.data), f"{found.from_fixed.modality} synthesised from fixed")
-    _show(panels[6], _slice(moving), "the fixed grid in the moving image")
-    _draw_grid(panels[6], positions)
-    _show_jacobian(figure, panels[7], _slice(determinant), _slice(brain_mask(fixed, -1.0)))
+    planes = _planes(brain)
+    figure = Figure(figsize=(13, 7) if fixed.ndim == 2 else (26, 10))
+    figure.subplots_adjust(0.01, 0.01, 0.97, 0.95, 0.06, 0.12)
+    # In 2D there is one plane: its eight pictures stand in two rows.
+    rows = figure.subplots(*((2, 4) if fixed.ndim == 2 else (3, 8))).reshape(len(planes), 8)
+    for panels, plane in zip(rows, planes, strict=True):
+        for panel, (title, image) in zip(panels, images.items(), strict=False):
+            _show(panel, plane.cut(image), title)
+        _show(panels[5], _checkerboard(plane.cut(warped), plane.cut(fixed)), "warped and fixed in turns")
+        _show(panels[6], plane.cut(moving), "the fixed grid in the moving image")
+        _draw_grid(panels[6], plane.cut(positions)[..., list(plane.axes)])
+        _show_jacobian(figure, panels[7], plane.cut(determinant), plane.cut(brain))
     save(figure, path)
+
+
+class _Plane(NamedTuple):
+    """A plane of a canvas: its two axes, and the axis and place where it cuts a volume."""
+
+    axes: tuple[int, int]
+    normal: int | None = None
+    index: int = 0
+
+    def cut(self, image: np.ndarray) -> np.ndarray:
+        return image if self.normal is None else np.take(image, self.index, axis=self.normal)
+
+
+def _planes(brain: np.ndarray) -> list[_Plane]:
+    """The plane of a 2D canvas; the axial, coronal and sagittal one through the middle of the brain in 3D."""
+    if brain.ndim == 2:
+        return [_Plane((0, 1))]
+    middle = [int(np.median(indices)) for indices in np.nonzero(brain)]
+    return [_Plane((0, 1), 2, middle[2]), _Plane((0, 2), 1, middle[1]), _Plane((1, 2), 0, middle[0])]
 
 
 def draw_synthesis(rows: Mapping[str, Mapping[str, np.ndarray]], path: Path) -> None:
@@ -139,13 +165,11 @@ def _checkerboard(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return np.where((tiles[0][:, None] + tiles[1][None, :]) % 2 == 0, first, second)
 
 
-def _draw_grid(panel: Axes, positions: np.ndarray) -> None:
-    """Lines of the fixed grid where they lie in the moving image; in 3D the middle slice's, from above."""
-    plane = positions if positions.ndim == 3 else positions[:, :, positions.shape[2] // 2]
+def _draw_grid(panel: Axes, plane: np.ndarray) -> None:
+    """Lines of a plane of the fixed grid, (*size, 2), where they lie in the moving image's plane."""
     step = max(1, max(plane.shape[:2]) // _GRID_LINES)
     for lines in (plane[::step], plane[:, ::step].swapaxes(0, 1)):
-        for line in lines:
-            panel.plot(line[:, 0], line[:, 1], color="tab:orange", linewidth=0.5)
+        panel.add_collection(LineCollection(list(lines), colors="tab:orange", linewidths=0.5))
     panel.set_xlim(-0.5, plane.shape[0] - 0.5)
     panel.set_ylim(-0.5, plane.shape[1] - 0.5)
 

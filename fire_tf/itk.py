@@ -1,42 +1,24 @@
-"""Transforms in the files that ITK and ANTs read.
+"""Affine transforms in the files that ITK and ANTs read.
 
 In memory points are world millimetres in RAS+ (x to the right, y to the front); ITK's are LPS+, with x and y
-turned. Both kinds of file hold a pull-back, from points of the output image to points of the input image, as
-ours do.
+turned. The file holds a pull-back, from points of the output image to points of the input image, as ours do.
+Fields are in `fire_tf.warp_formats`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
-from scipy.io import savemat
+from scipy.io import loadmat, savemat
 
-from fire_tf.pointmaps import AffineMap, PointMap, grid_points
+from fire_tf.errors import InputError
+from fire_tf.pointmaps import AffineMap
 
-_VECTOR_INTENT = 1007
-_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+LPS = AffineMap(np.diag([-1.0, -1.0, 1.0, 1.0]))
+"""RAS+ to LPS+, and back."""
 
-
-def displacement_field(
-    world_map: PointMap, shape: Sequence[int], affine: np.ndarray, rank: int
-) -> nib.Nifti1Image:
-    """A map sampled on a grid as ITK's displacement field: the whole map in one file.
-
-    ``world_map`` takes world points (RAS+ mm) of the output image to the input image's. The grid has the
-    ``shape`` (X, Y, Z) and the ``affine`` (4, 4) from its voxels to RAS+ mm. Returned: float32 mm, LPS
-    components, ``(X, Y, Z, 1, 3)``, or ``(X, Y, 1, 1, 2)`` for ``rank`` 2, NIfTI intent 1007.
-    """
-    points = AffineMap(affine)(grid_points(shape))
-    vectors = ((world_map(points) - points) @ _LPS[:3, :3])[..., np.newaxis, :rank].astype(np.float32)
-    image = nib.Nifti1Image(vectors, affine)
-    image.header.set_intent(_VECTOR_INTENT, (), "")
-    image.header.set_xyzt_units("mm", "sec")
-    image.set_sform(affine, code=1)
-    image.set_qform(affine, code=1, strip_shears=True)
-    return image
+_KINDS = ("AffineTransform", "MatrixOffsetTransformBase")
 
 
 def write_affine(world_map: AffineMap, path: Path, rank: int) -> None:
@@ -45,8 +27,36 @@ def write_affine(world_map: AffineMap, path: Path, rank: int) -> None:
 
     ``rank`` is 2 for single axial slices: their third coordinate is left out.
     """
-    matrix = _LPS @ world_map.homogeneous @ _LPS
+    matrix = LPS.after(world_map).after(LPS).matrix
     parameters = np.concatenate([matrix[:rank, :rank].ravel(), matrix[:rank, 3]])
     name = f"AffineTransform_double_{rank}_{rank}"
     with open(path, "wb") as stream:
         savemat(stream, {name: parameters[:, np.newaxis], "fixed": np.zeros((rank, 1))}, format="4")
+
+
+def read_affine(path: str | Path) -> AffineMap:
+    """ITK's ``.mat`` as a map of world points (RAS+ mm); a 2D one leaves the third coordinate as it is.
+
+    Raises InputError for what is no affine of two or three dimensions.
+    """
+    try:
+        content = loadmat(path)
+    # loadmat raises what its parts happen to raise: ValueError, TypeError, KeyError, MatReadError, ...
+    except Exception as error:
+        raise InputError(f"{path}: cannot be read as an ITK transform ({type(error).__name__})") from error
+    for name, value in content.items():
+        kind, *_, rank = [*name.split("_"), ""]
+        n = {"2": 2, "3": 3}.get(rank, 0)
+        if kind in _KINDS and n and np.size(value) == n * (n + 1):
+            return _from_itk(np.ravel(value), np.ravel(content.get("fixed", np.zeros(n))), n, path)
+    raise InputError(f"{path}: holds no affine transform of ITK in two or three dimensions")
+
+
+def _from_itk(parameters: np.ndarray, centre: np.ndarray, n: int, path: str | Path) -> AffineMap:
+    """``p -> M (p - c) + t + c`` in LPS."""
+    if centre.size != n or not (np.isfinite(parameters).all() and np.isfinite(centre).all()):
+        raise InputError(f"{path}: its transform is not a finite matrix, translation and centre")
+    linear, translation = parameters[: n * n].reshape(n, n), parameters[n * n :]
+    offset = translation + centre - linear @ centre
+    own = AffineMap(np.concatenate([linear, offset[:, np.newaxis]], axis=1))
+    return LPS.after(own.extruded(3)).after(LPS)

@@ -9,7 +9,8 @@ keep their edge value there, which leaves a map continuous.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -143,6 +144,19 @@ def grid_points(shape: Sequence[int]) -> np.ndarray:
     )
 
 
+def grid_slabs(shape: Sequence[int], points: int = 1 << 20) -> Iterator[tuple[slice, np.ndarray]]:
+    """A grid's voxel indices in parts of about ``points`` points, so that large grids fit into memory.
+
+    Yields the part's slice of the first axis and its points ``(k, *shape[1:], n)``.
+    """
+    rows = max(1, points // max(1, math.prod(shape[1:])))
+    for start in range(0, shape[0], rows):
+        stop = min(start + rows, shape[0])
+        indices = grid_points((stop - start, *shape[1:]))
+        indices[..., 0] += start
+        yield slice(start, stop), indices
+
+
 def sample(field: np.ndarray, points: np.ndarray) -> np.ndarray:
     """``field`` ``(*shape, c)`` read linearly at points ``(..., n)``, clamped at the edge: ``(..., c)``."""
     coordinates = np.moveaxis(points, -1, 0)
@@ -169,7 +183,9 @@ def pull(image: np.ndarray, points: np.ndarray, *, nearest: bool = False, outsid
         values = image[tuple(np.clip(indices, 0, size - 1))]
         return np.where(inside, values, np.asarray(outside, dtype=image.dtype))
     # grid-constant blends towards the outside: a point on the last voxel must not be lost to rounding.
-    return map_coordinates(image.astype(np.float32), coordinates, order=1, mode="grid-constant", cval=outside)
+    return map_coordinates(
+        image.astype(np.float32, copy=False), coordinates, order=1, mode="grid-constant", cval=outside
+    )
 
 
 def split_affine(displacement: np.ndarray) -> AffineAfterDisplacement:

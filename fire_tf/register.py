@@ -8,69 +8,67 @@ Written are, on the grids of the two images as they were given:
     P_CompositeWarp.nii.gz, P_InverseCompositeWarp.nii.gz   the whole maps, ITK displacement fields (LPS, mm)
     P_Affine.mat, P_InverseAffine.mat                       their affine parts alone, for ITK and ANTs
     P_SynthesizedB.nii.gz, P_SynthesizedA.nii.gz            each image in the other's modality, in its own place
-    P_qc.json, P_qc.png                                     a few numbers and a picture to judge the result by
+    P_qc.json, P_qc.png                                     numbers and a picture to judge the result by
+
+``--all-frames`` registers every frame of a 4D image, ``--batch`` every pair of a table; see `fire_tf.cine` and
+`fire_tf.cohort` for what they write.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import nibabel as nib
 import numpy as np
 
-from fire_tf.errors import exit_cleanly
-from fire_tf.figures import draw_registration
-from fire_tf.images import Image, read_image
-from fire_tf.itk import displacement_field, write_affine
-from fire_tf.methods import Stopwatch
-from fire_tf.pointmaps import AffineMap, Chain, PointMap, grid_points, pull
-from fire_tf.quality import quality
+from fire_tf.errors import InputError, exit_cleanly
+from fire_tf.grids import Grid, read_grid
+from fire_tf.images import (
+    BACKGROUND,
+    Image,
+    Source,
+    check_memory,
+    name_of,
+    open_image,
+    read_image,
+    take_frame,
+)
+from fire_tf.itk import write_affine
+from fire_tf.outputs import check_writable, split_prefix, write_together
+from fire_tf.pointmaps import AffineMap, Chain, PointMap
+from fire_tf.quality import file_hash, provenance, quality
 from fire_tf.registration import PairModel, Registration, Synthesis, modalities, register_pair
+from fire_tf.warp_formats import FORMATS, field_image
+
+if TYPE_CHECKING:
+    from fire_tf.model import FIRE
+
+_BYTES_PER_VOXEL = 40  # of either image, at the peak (measured)
 
 
 @dataclass(frozen=True)
-class Grid:
-    """The voxel grid of a file: ``shape`` (X, Y, Z), ``affine`` (4, 4) to RAS+ mm, and what its header says.
+class Options:
+    """How pairs are registered.
 
-    ``file_shape`` is what the file calls its shape; it may lack Z or have axes of one voxel more.
+    moving_modality: the moving image's; by default it is the model's modality A.
+    affine_only: leave the non-rigid part out. refined: improve the model's answer on the pair itself
+    (`fire_tf.refine`). frame: which frame of 4D images is meant, counted from 0. warp_format: of the written fields,
+    one of `fire_tf.warp_formats.FORMATS`.
     """
 
-    shape: tuple[int, int, int]
-    affine: np.ndarray
-    file_shape: tuple[int, ...]
-    header: nib.Nifti1Header
-
-    @property
-    def rank(self) -> int:
-        """2 for a file of two axes in an axial plane, which ITK takes for a 2D image; else 3."""
-        return 2 if len(self.file_shape) == 2 and np.allclose(self.affine[2, :2], 0) else 3
-
-    def read_from(self, data: np.ndarray, to_data: PointMap, outside: float) -> nib.Nifti1Image:
-        """``data`` read linearly on this grid; ``to_data`` maps this grid's voxels to voxels of ``data``."""
-        values = pull(data, to_data(grid_points(self.shape)), outside=outside).reshape(self.file_shape)
-        header = self.header.copy()
-        header.set_data_dtype(np.float32)
-        header["cal_min"], header["cal_max"] = 0, 0
-        return nib.Nifti1Image(values, self.affine, header)
-
-
-def read_grid(path: Path) -> Grid:
-    """The grid of a file that ``fire_tf.images.read_image`` accepts."""
-    file: nib.Nifti1Image = nib.load(path)  # type: ignore[assignment]
-    shape = (*file.shape, 1)[:3]
-    affine = np.array(file.affine, dtype=np.float64)
-    if shape[2] == 1 and not affine[:3, 2].any():
-        # Some writers leave the third direction of a slice empty.
-        normal = np.cross(affine[:3, 0], affine[:3, 1])
-        affine[:3, 2] = normal / np.linalg.norm(normal)
-    header = nib.Nifti1Header.from_header(file.header)
-    return Grid((int(shape[0]), int(shape[1]), int(shape[2])), affine, tuple(file.shape), header)
+    moving_modality: str | None = None
+    affine_only: bool = False
+    refined: bool = False
+    frame: int | None = None
+    warp_format: str = "itk"
 
 
 @dataclass(frozen=True)
@@ -85,22 +83,37 @@ class RegisteredImages:
     from_moving: nib.Nifti1Image
     from_fixed: nib.Nifti1Image
     modalities: tuple[str, str]
-    quality: dict[str, float | str]
+    quality: dict[str, Any]
+
+    def fields(self, kind: str = "itk") -> tuple[nib.Nifti1Image, nib.Nifti1Image]:
+        """The whole maps as displacement fields: moving to fixed on the fixed grid, and the inverse."""
+        found, moving, fixed = self.registration, self.moving_grid, self.fixed_grid
+        forward = field_image(found.to_moving, fixed, moving, kind)
+        return forward, field_image(found.to_fixed, moving, fixed, kind)
 
 
 def register_images(
-    model: PairModel, moving: Path, fixed: Path, moving_modality: str | None = None
+    model: PairModel, moving: Source, fixed: Source, options: Options | None = None
 ) -> RegisteredImages:
-    """Register two files. Without ``moving_modality`` the moving image is taken for the model's modality A.
+    """Register two images, each given as a path or as a nibabel image.
 
     Raises InputError for images that cannot be registered and for a modality that the model does not know.
     """
-    names = modalities(model, moving_modality)
-    images = read_image(moving), read_image(fixed)
-    moving_grid, fixed_grid = read_grid(moving), read_grid(fixed)
-    watch = Stopwatch()
-    found = register_pair(model, *images, names[0])
-    seconds = watch.read().seconds
+    options = options or Options()
+    names = modalities(model, options.moving_modality)
+    opened = [take_frame(open_image(source), options.frame) for source in (moving, fixed)]
+    moving_grid, fixed_grid = read_grid(opened[0]), read_grid(opened[1])
+    labels = name_of(opened[0]), name_of(opened[1])
+    voxels = math.prod(moving_grid.shape) + math.prod(fixed_grid.shape)
+    check_memory(voxels * _BYTES_PER_VOXEL, f"registering {labels[0]} and {labels[1]}")
+    still = AffineMap.identity(3)
+    overlap = fixed_grid.covered_by(moving_grid, still)
+    if not overlap:
+        raise InputError(f"{labels[0]} and {labels[1]}: their fields of view are disjoint in the world")
+    images = read_image(opened[0]), read_image(opened[1])
+    started = time.perf_counter()
+    found = _register(model, images, names[0], options)
+    seconds = time.perf_counter() - started
     percentile = float(model.preprocessing["percentile"])
     return RegisteredImages(
         registration=found,
@@ -111,14 +124,40 @@ def register_images(
         from_moving=_place(found.from_moving, moving_grid, _grey_range(images[1], percentile)),
         from_fixed=_place(found.from_fixed, fixed_grid, _grey_range(images[0], percentile)),
         modalities=names,
-        quality={"moving": str(moving), "fixed": str(fixed), "seconds": round(seconds, 3), **quality(found)},
+        quality={
+            "moving": labels[0],
+            "fixed": labels[1],
+            "moving_sha256": file_hash(labels[0]),
+            "fixed_sha256": file_hash(labels[1]),
+            "seconds": round(seconds, 3),
+            **quality(found),
+            "field_of_view_overlap_before": round(overlap, 4),
+            "field_of_view_overlap": round(fixed_grid.covered_by(moving_grid, found.to_moving), 4),
+        },
     )
+
+
+def _register(
+    model: PairModel, images: tuple[Image, Image], moving_modality: str, options: Options
+) -> Registration:
+    found = register_pair(model, *images, moving_modality)
+    for image, prepared in zip(images, (found.moving, found.fixed), strict=True):
+        if not (prepared.data > BACKGROUND).any():
+            raise InputError(f"{image.path}: shows nothing but background where the model looks")
+    if options.refined:
+        # scipy's optimisers take a while to load, which most runs do not need.
+        from fire_tf.refine import refine
+
+        found = refine(found)
+    if options.affine_only:
+        found = replace(found, to_moving=found.affine_to_moving, to_fixed=found.affine_to_fixed)
+    return found
 
 
 def _warp(image: Image, world_map: PointMap, grid: Grid) -> nib.Nifti1Image:
     """An image pulled through a map from the grid's world to its own."""
-    to_image = Chain((AffineMap(grid.affine), world_map, AffineMap(image.affine).inverse()))
-    return grid.read_from(image.data, to_image, float(image.data.min()))
+    to_image = Chain((world_map, AffineMap(image.affine).inverse()))
+    return grid.image(grid.read_from(image.data, to_image, float(image.data.min())))
 
 
 def _place(synthesis: Synthesis, grid: Grid, grey_range: tuple[float, float]) -> nib.Nifti1Image:
@@ -126,7 +165,7 @@ def _place(synthesis: Synthesis, grid: Grid, grey_range: tuple[float, float]) ->
     low, high = grey_range
     data = low + (high - low) * (synthesis.data + 1) / 2
     volume = data.reshape((*data.shape, 1)[:3])
-    return grid.read_from(volume, AffineMap(synthesis.affine).inverse().after(AffineMap(grid.affine)), low)
+    return grid.image(grid.read_from(volume, AffineMap(synthesis.affine).inverse(), low))
 
 
 def _grey_range(image: Image, percentile: float) -> tuple[float, float]:
@@ -135,35 +174,45 @@ def _grey_range(image: Image, percentile: float) -> tuple[float, float]:
     return low, float(np.percentile(image.data[image.data > low], percentile))
 
 
-def write_registration(result: RegisteredImages, prefix: str) -> list[Path]:
-    """Write everything that the module's docstring names; all files appear together at the end, or none."""
-    # A prefix may end in "/": then it is a folder, and the names stand alone.
-    folder, stem = Path(os.path.dirname(prefix) or "."), os.path.basename(prefix)
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".register_") as beside:
-        _write_files(result, Path(beside))
-        targets = {path: folder / f"{stem}{path.name}" for path in sorted(Path(beside).iterdir())}
-        for path, target in targets.items():
-            os.replace(path, target)
-    return list(targets.values())
+def write_registration(
+    result: RegisteredImages,
+    prefix: str,
+    warp_format: str = "itk",
+    provenance: Mapping[str, Any] | None = None,
+) -> list[Path]:
+    """Write everything that the module's docstring names; all files appear together at the end, or none.
+
+    ``provenance`` is added to the numbers in ``qc.json``. Raises InputError where the disk refuses.
+    """
+
+    def write(folder: Path) -> None:
+        write_files(result, folder, "", warp_format)
+        numbers = {**result.quality, **(provenance or {})}
+        (folder / "qc.json").write_text(json.dumps(numbers, indent=2) + "\n")
+
+    return write_together(prefix, write)
 
 
-def _write_files(result: RegisteredImages, folder: Path) -> None:
-    found, moving, fixed = result.registration, result.moving_grid, result.fixed_grid
+def write_files(result: RegisteredImages, folder: Path, stem: str, warp_format: str) -> None:
+    """Write images, transforms and picture into a folder; names begin with ``stem``."""
+    found = result.registration
+    forward, inverse = result.fields(warp_format)
     outputs = {
         "Warped": result.warped,
         "InverseWarped": result.inverse_warped,
         f"Synthesized{found.from_moving.modality}": result.from_moving,
         f"Synthesized{found.from_fixed.modality}": result.from_fixed,
-        "CompositeWarp": displacement_field(found.to_moving, fixed.shape, fixed.affine, fixed.rank),
-        "InverseCompositeWarp": displacement_field(found.to_fixed, moving.shape, moving.affine, moving.rank),
+        "CompositeWarp": forward,
+        "InverseCompositeWarp": inverse,
     }
     for name, image in outputs.items():
-        nib.save(image, folder / f"{name}.nii.gz")
-    write_affine(found.affine_to_moving, folder / "Affine.mat", fixed.rank)
-    write_affine(found.affine_to_fixed, folder / "InverseAffine.mat", moving.rank)
-    (folder / "qc.json").write_text(json.dumps(result.quality, indent=2) + "\n")
-    draw_registration(found, folder / "qc.png", result.modalities)
+        nib.save(image, folder / f"{stem}{name}.nii.gz")
+    write_affine(found.affine_to_moving, folder / f"{stem}Affine.mat", result.fixed_grid.rank)
+    write_affine(found.affine_to_fixed, folder / f"{stem}InverseAffine.mat", result.moving_grid.rank)
+    # matplotlib takes a while to load, which Python callers that draw nothing need not wait for.
+    from fire_tf.figures import draw_registration
+
+    draw_registration(found, folder / f"{stem}qc.png", result.modalities)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -171,25 +220,77 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m fire_tf.register", description=(__doc__ or "").split("\n")[0]
     )
     parser.add_argument("--model", type=Path, required=True, help="run folder, or the model folder in it")
-    parser.add_argument("--moving", type=Path, required=True, help="image to be warped")
-    parser.add_argument("--fixed", type=Path, required=True, help="image that it is warped onto")
+    parser.add_argument("--moving", type=Path, help="image to be warped")
+    parser.add_argument("--fixed", type=Path, help="image that it is warped onto")
+    parser.add_argument(
+        "--batch", type=Path, metavar="MANIFEST", help="CSV of many pairs: moving, fixed[, name]"
+    )
     parser.add_argument("--output-prefix", required=True, help="what the names of all files begin with")
     parser.add_argument("--moving-modality", help="modality of the moving image (default: the model's A)")
+    parser.add_argument("--affine-only", action="store_true", help="leave the non-rigid part out")
+    parser.add_argument("--refine", action="store_true", help="improve the result on the pair itself; slower")
+    parser.add_argument(
+        "--frame", type=int, help="frame of 4D images, from 0; with --all-frames the fixed one's"
+    )
+    parser.add_argument("--all-frames", action="store_true", help="register every frame of a 4D moving image")
+    parser.add_argument(
+        "--warp-format",
+        choices=FORMATS,
+        default="itk",
+        help="convention of the written fields (default: itk)",
+    )
+    parser.add_argument("--threads", type=int, help="threads of the networks (default: TensorFlow's choice)")
     return parser
 
 
 @exit_cleanly
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command; see the module's docstring."""
-    options = _parser().parse_args(arguments)
-    # TensorFlow takes seconds to load, which a request for help need not wait for.
-    from fire_tf.model_folder import load_model
-
-    result = register_images(
-        load_model(options.model), options.moving, options.fixed, options.moving_modality
+    chosen = _parser().parse_args(arguments)
+    given = [name for name in ("moving", "fixed") if getattr(chosen, name)]
+    if len(given) != (0 if chosen.batch else 2):
+        raise InputError("give --moving and --fixed, or --batch and neither of them")
+    if chosen.batch and chosen.all_frames:
+        raise InputError("--batch and --all-frames do not go together")
+    check_writable(split_prefix(chosen.output_prefix)[0])
+    options = Options(
+        chosen.moving_modality, chosen.affine_only, chosen.refine, chosen.frame, chosen.warp_format
     )
-    for path in write_registration(result, options.output_prefix):
+    model, file = _load(chosen.model, chosen.threads, once=not (chosen.batch or chosen.all_frames))
+    made_with = provenance(["python", "-m", "fire_tf.register", *(arguments or sys.argv[1:])], file)
+    if chosen.batch:
+        from fire_tf.cohort import register_cohort
+
+        if not register_cohort(model, chosen.batch, chosen.output_prefix, options, made_with):
+            raise SystemExit(1)
+        return
+    if chosen.all_frames:
+        from fire_tf.cine import write_frames
+
+        paths = write_frames(model, chosen.moving, chosen.fixed, chosen.output_prefix, options, made_with)
+    else:
+        result = register_images(model, chosen.moving, chosen.fixed, options)
+        paths = write_registration(result, chosen.output_prefix, options.warp_format, made_with)
+    for path in paths:
         print(path)
+
+
+def _load(folder: Path, threads: int | None, once: bool) -> tuple[FIRE, Path]:
+    """The model and its file. A model that runs but once runs eagerly: tracing costs more than it saves."""
+    if threads is not None and threads < 1:
+        raise InputError(f"--threads {threads}: expected at least 1")
+    # TensorFlow takes seconds to load, which a request for help and a wrong option need not wait for.
+    from fire_tf import model_folder
+
+    file = model_folder.find_model(folder) / "fire.keras"
+    if threads is not None:
+        import tensorflow as tf
+
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(threads)
+    model = model_folder.load_model(folder, compiled=False)
+    model.run_eagerly = once
+    return model, file
 
 
 if __name__ == "__main__":

@@ -11,8 +11,9 @@ from scipy.io import loadmat
 
 import fire_tf.model_folder
 from fire_tf.errors import InputError
+from fire_tf.grids import read_grid
 from fire_tf.pointmaps import AffineMap, grid_points, pull
-from fire_tf.register import main, read_grid, register_images, write_registration
+from fire_tf.register import Options, main, register_images, write_registration
 
 SIZES = {2: (40, 36), 3: (24, 28, 20)}
 
@@ -43,6 +44,12 @@ def save(path: Path, data: np.ndarray, affine: np.ndarray) -> Path:
 def smooth_displacement(shape: tuple[int, ...], size: float) -> np.ndarray:
     points = grid_points(shape) / np.asarray(shape)
     return size * np.sin(np.pi * points) * np.cos(2 * np.pi * points[..., ::-1])
+
+
+def use_model(monkeypatch: pytest.MonkeyPatch, model: KnownModel) -> None:
+    """Let the command find this model in any folder."""
+    monkeypatch.setattr(fire_tf.model_folder, "find_model", lambda folder: Path(folder))
+    monkeypatch.setattr(fire_tf.model_folder, "load_model", lambda folder, compiled: model)
 
 
 @pytest.fixture
@@ -137,7 +144,7 @@ def test_written_fields_are_itk_fields_of_the_whole_map(ndim: int, tmp_path: Pat
     ]
     there, field = turned(8, (2.0, -1.0, 1.0)[:ndim]), smooth_displacement(size, 1.5)
     model = KnownModel(size, (1.5,) * ndim, a_to_b=(there, field), b_to_a=(inverse_affine(there), -field))
-    result = register_images(model, *images, moving_modality="T1")
+    result = register_images(model, *images, Options(moving_modality="T1"))
     written = write_registration(result, str(tmp_path / "out" / "s1_"))
     assert {path.name for path in written} == {
         f"s1_{name}"
@@ -202,16 +209,16 @@ def test_moving_may_be_the_second_modality(tmp_path: Path) -> None:
     ]
     there, still = turned(10, (2.0, 0.0)), np.zeros((*size, 2))
     model = KnownModel(size, (1.0, 1.0), a_to_b=(there, still), b_to_a=(inverse_affine(there), still))
-    result = register_images(model, *images, moving_modality="FLAIR")
+    result = register_images(model, *images, Options(moving_modality="FLAIR"))
     expected = pull(brain_like(size, 0), AffineMap.centred(inverse_affine(there), size)(grid_points(size)))
     np.testing.assert_allclose(result.warped.get_fdata(), expected, atol=0.05)
     assert result.registration.from_moving.modality == "T1"
     with pytest.raises(InputError, match=r"'T2'.*'T1'.*'FLAIR'"):
-        register_images(model, *images, moving_modality="T2")
+        register_images(model, *images, Options(moving_modality="T2"))
 
 
 def test_command_says_what_is_wrong_in_one_line(tmp_path: Path, monkeypatch, capsys) -> None:
-    monkeypatch.setattr(fire_tf.model_folder, "load_model", lambda folder: KnownModel(SIZES[2], (1.0, 1.0)))
+    use_model(monkeypatch, KnownModel(SIZES[2], (1.0, 1.0)))
     image = save(tmp_path / "image.nii.gz", brain_like(SIZES[2]), np.eye(4))
     common = ["--model", "m", "--output-prefix", str(tmp_path / "out" / "p_")]
     main([*common, "--moving", str(image), "--fixed", str(image)])

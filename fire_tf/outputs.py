@@ -1,0 +1,55 @@
+"""Writing results so that a reader never meets half of them: beside their place first, renamed at the end."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from fire_tf.errors import InputError
+
+
+def split_prefix(prefix: str) -> tuple[Path, str]:
+    """The folder of a prefix and what the names in it begin with; a prefix that ends in "/" is a folder."""
+    return Path(os.path.dirname(prefix) or "."), os.path.basename(prefix)
+
+
+def check_writable(folder: Path) -> None:
+    """Raise InputError if nothing can be written into a folder, or it cannot be made; makes nothing."""
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not existing.is_dir():
+        raise InputError(f"{folder}: cannot be written to ({existing} is not a folder)")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise InputError(f"{folder}: cannot be written to (no permission)")
+
+
+def write_together(prefix: str, write: Callable[[Path], None]) -> list[Path]:
+    """Let ``write`` fill a folder, then put ``prefix`` before the names of its files; returns the paths.
+
+    All files appear at the end, or none. Raises InputError where the disk refuses.
+    """
+    folder, stem = split_prefix(prefix)
+    with _refusals_named(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".fire_tf_") as beside:
+            write(Path(beside))
+            targets = {path: folder / f"{stem}{path.name}" for path in sorted(Path(beside).iterdir())}
+            for path, target in targets.items():
+                os.replace(path, target)
+    return list(targets.values())
+
+
+def write_file(path: str | Path, write: Callable[[Path], None]) -> None:
+    """Let ``write`` write one file, which appears at ``path`` whole or not at all."""
+    path = Path(path)
+    write_together(f"{path.parent}{os.sep}", lambda folder: write(folder / path.name))
+
+
+@contextmanager
+def _refusals_named(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written to ({error.strerror or error})") from error
