@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 
 from fire_tf.config import Config
@@ -9,10 +10,17 @@ from fire_tf.model import FIRE
 from fire_tf.networks import AffineNetwork, Decoder, Encoder, NonRigidNetwork, TransformationNetwork
 
 
+def level_strides(spacing: Sequence[float]) -> list[int]:
+    """By what a level of G downsamples along each axis: 2, but 1 where voxels are more than twice as long as the
+    shortest. Such slices are few, and G's other axes come to about their thickness in its two levels.
+    """
+    return [1 if size > 2 * min(spacing) else 2 for size in spacing]
+
+
 def build_model(config: Config) -> FIRE:
     """The networks of ``config.network`` on the canvas of ``config.data``, weights drawn from Keras' seed."""
     network, canvas = config.network, config.data.canvas
-    strides = [[2] * config.data.ndim] * (len(network.filters) - 1)
+    strides = [level_strides(config.data.spacing)] * (len(network.filters) - 1)
 
     def transformation(name: str) -> TransformationNetwork:
         affine = AffineNetwork(

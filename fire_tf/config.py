@@ -46,14 +46,16 @@ class DataConfig:
     one entry per spatial axis in RAS order; in a file a single number stands for all axes.
     """
 
-    source: Literal["folders", "manifest", "phantom"]
-    root: str | None = None  # folders: holds one folder per subject; manifest: what its paths are relative to
+    source: Literal["folders", "manifest", "phantom", "mrbrains", "acdc"]
+    # folders: holds one folder per subject; manifest: what its paths are relative to; mrbrains, acdc: the
+    # challenge's data as they were unpacked
+    root: str | None = None
     manifest: str | None = None  # CSV of pairs
-    modality_a: str = "T1"  # folders: SUBJECT/T1.nii.gz
+    modality_a: str = "T1"  # folders: SUBJECT/T1.nii.gz; mrbrains: T1, IR or FLAIR; acdc: ED or ES
     modality_b: str = "FLAIR"
-    labels: str | None = None  # folders: SUBJECT/seg.nii.gz
+    labels: str | None = None  # folders: SUBJECT/seg.nii.gz; mrbrains and acdc know their own
     structures: dict[int, str] = field(default_factory=dict)  # label value -> name
-    split: dict[str, tuple[str, ...]] = field(default_factory=dict)  # folders: subjects; absent means none
+    split: dict[str, tuple[str, ...]] = field(default_factory=dict)  # subjects; absent means the source's own
     ndim: Literal[2, 3] = 2
     spacing: Annotated[tuple[Positive, ...], ScalarAllowed()] = (1.28,)
     canvas: Annotated[tuple[Annotated[int, MultipleOf(4)], ...], ScalarAllowed()] = (192,)
@@ -74,9 +76,16 @@ class DataConfig:
             for subject in subjects:
                 if owner.setdefault(subject, name) != name:
                     raise ValueError(f"split: {subject!r} is in {owner[subject]} and in {name}")
-        needed = {"folders": "root", "manifest": "manifest"}.get(self.source)
+        needed = {"manifest": "manifest", "phantom": None}.get(self.source, "root")
         if needed and getattr(self, needed) is None:
             raise ValueError(f"{needed}: missing, source {self.source} needs it")
+        if self.labels is not None and self.source in ("mrbrains", "acdc"):
+            raise ValueError(f"labels: source {self.source} knows its own, leave the key out")
+
+    @property
+    def cine(self) -> bool:
+        """Whether a subject is a beating heart: its images are phases, which are not aligned with each other."""
+        return self.source == "acdc"
 
 
 @dataclass(frozen=True)

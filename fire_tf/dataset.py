@@ -10,6 +10,9 @@ An element is a dict of float32 tensors (with a batch axis in front):
 Both images first get a common transform C (augmentation), one of them D as well: if the stored pair is (p,
 q), then ``b(x) = q(C(x))`` and ``a(x) = p(C(D(x)))``, so that ``b o D`` matches `a`. Every image is
 interpolated once.
+
+The images of a cine are phases of one heart and not aligned. Where training needs an aligned pair, (p, q) is
+then one phase twice, else two different phases of a patient, in any order; both are drawn for every element.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ import tensorflow as tf
 from fire_tf import deformations
 from fire_tf._voxelmorph import vxm
 from fire_tf._xla_log import quieten_xla
-from fire_tf.cache import load_split
+from fire_tf.cache import SubjectArrays, load_split
 from fire_tf.config import DataConfig, DeformationConfig
 from fire_tf.images import BACKGROUND
 
@@ -34,7 +37,7 @@ _TISSUE = BACKGROUND + 0.1  # brighter than this counts as the object that must 
 
 @dataclass(frozen=True)
 class Sample:
-    """One undeformed pair: `a`, `b` (*canvas) float32 in [-1, 1]; `labels` (*canvas) valid for both, or None.
+    """One stored pair: `a`, `b` (*canvas) float32 in [-1, 1]; `labels` (*canvas) valid for both, or None.
 
     `name` tells the slice too ("sub-01_z070"); `spacing` is in mm, one number per canvas axis.
     """
@@ -73,6 +76,7 @@ def build_dataset(
     seed: int,
     repeat: bool,
     start: int = 0,
+    aligned: bool = True,
 ) -> tf.data.Dataset:
     """Batches of freshly deformed pairs; element i depends on (seed, i) alone.
 
@@ -80,6 +84,7 @@ def build_dataset(
     deformation, common: ranges of D and of C; None leaves it out.
     repeat: draw without end (full batches); else every sample once, the last batch as it comes.
     start: number of the first element, so that a run goes on where it stopped.
+    aligned: whether the images of a pair must be aligned but for D; every source but a cine has no others.
     """
     if moving not in ("a", "b", "either"):
         raise ValueError(f"moving must be 'a', 'b' or 'either', got {moving!r}")
@@ -87,12 +92,13 @@ def build_dataset(
         raise ValueError(f"expected batch_size >= 1 and start >= 0, got {batch_size} and {start}")
     quieten_xla()
     stock = _load_stock(config, split)
-    draw = _Draw(stock, deformation, common, moving, seed)
+    pairing = "stored" if not config.cine else "same" if aligned else "different"
+    draw = _Draw(stock, deformation, common, moving, seed, pairing)
     # The order of steps: numbers are counted, not images, so skipping costs nothing; everything random
     # is then made from (seed, number), so parallel workers cannot change it; the element is drawn,
     # warped and only then batched, and prefetching comes last, so that batches are made while the model
     # trains.
-    numbers = tf.data.Dataset.range(start, np.iinfo(np.int64).max if repeat else max(start, len(stock.a)))
+    numbers = tf.data.Dataset.range(start, np.iinfo(np.int64).max if repeat else max(start, len(stock.first)))
     elements = numbers.map(draw, num_parallel_calls=_PARALLEL, deterministic=True)
     return elements.batch(batch_size, drop_remainder=repeat).prefetch(_AHEAD)
 
@@ -100,18 +106,28 @@ def build_dataset(
 class _Stock(NamedTuple):
     """All s samples of a split in memory."""
 
-    a: tf.Tensor  # (s, *canvas) float16
-    b: tf.Tensor
+    images: tf.Tensor  # (m, *canvas) float16, sample by sample: its a and b, or every phase of a cine
+    first: tf.Tensor  # (s,) number of each sample's first image
+    count: tf.Tensor  # (s,) and how many it has
     extent: tf.Tensor  # (s, k, n) centred voxel coordinates of the object's extreme points
 
 
 def _load_stock(config: DataConfig, split: str) -> _Stock:
-    subjects = load_split(config, split)
-    a = np.concatenate([subject.a for subject in subjects])
-    b = np.concatenate([subject.b for subject in subjects])
-    extent = np.stack([_extreme_points((p > _TISSUE) | (q > _TISSUE)) for p, q in zip(a, b, strict=True)])
+    samples = [sample for subject in load_split(config, split) for sample in _images(subject)]
+    count = np.array([len(images) for images in samples], np.int64)
+    extent = np.stack([_extreme_points((images > _TISSUE).any(axis=0)) for images in samples])
     with tf.device("CPU:0"):
-        return _Stock(tf.constant(a), tf.constant(b), tf.constant(extent))
+        return _Stock(
+            tf.constant(np.concatenate(samples)),
+            tf.constant(np.cumsum(count) - count),
+            tf.constant(count),
+            tf.constant(extent),
+        )
+
+
+def _images(subject: SubjectArrays) -> np.ndarray:
+    """The images of every sample (s, images, *canvas)."""
+    return np.stack([subject.a, subject.b], axis=1) if subject.phases is None else subject.phases
 
 
 def _extreme_points(mask: np.ndarray) -> np.ndarray:
@@ -144,17 +160,21 @@ class _Draw:
         common: DeformationConfig | None,
         moving: str,
         seed: int,
+        pairing: str,
     ):
-        self.stock, self.moving, self.seed = stock, moving, seed
+        self.stock, self.moving, self.seed, self.pairing = stock, moving, seed, pairing
         self.deformation, self.common = deformation, common
-        self.canvas = tuple(stock.a.shape[1:])
+        self.canvas = tuple(stock.images.shape[1:])
         self._make = tf.function(self._element, jit_compile=True)
 
     def __call__(self, number: tf.Tensor) -> dict[str, tf.Tensor]:
         seed = tf.stack([tf.constant(self.seed, tf.int64), number])
         seeds = tf.random.experimental.stateless_split(seed, 3)
         index = self._sample_index(number)
-        sample = [tf.gather(tensor, index) for tensor in self.stock]
+        # Folded in and not split off, so that a cine's phases leave all other draws as they are.
+        pair = self._pair(index, tf.random.experimental.stateless_fold_in(seed, 3))
+        sample = [tf.gather(self.stock.images, image) for image in pair]
+        sample.append(tf.gather(self.stock.extent, index))
         drawn = [
             None if ranges is None else deformations.draw_parameters(ranges, self.canvas, seed)
             for ranges, seed in ((self.common, seeds[0]), (self.deformation, seeds[1]))
@@ -163,10 +183,22 @@ class _Draw:
 
     def _sample_index(self, number: tf.Tensor) -> tf.Tensor:
         """Every sample once per epoch, in an order that depends on the seed and the epoch."""
-        count = tf.constant(len(self.stock.a), tf.int64)
+        count = tf.constant(len(self.stock.first), tf.int64)
         epoch_seed = tf.stack([tf.constant(self.seed, tf.int64), -1 - number // count])
         order = tf.random.experimental.stateless_shuffle(tf.range(count), epoch_seed)
         return order[number % count]
+
+    def _pair(self, index: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """The numbers of a sample's two images."""
+        first, count = tf.gather(self.stock.first, index), tf.gather(self.stock.count, index)
+        if self.pairing == "stored":
+            return first, first + 1
+        seeds = tf.random.experimental.stateless_split(seed, 2)
+        one = tf.random.stateless_uniform([], seeds[0], 0, count, tf.int64)
+        if self.pairing == "same":
+            return first + one, first + one
+        step = tf.random.stateless_uniform([], seeds[1], 1, count, tf.int64)
+        return first + one, first + (one + step) % count
 
     def _moves_a(self, seed: tf.Tensor) -> tf.Tensor:
         if self.moving == "either":

@@ -4,27 +4,30 @@
     python -m fire_tf.evaluate --model runs/t1_flair_2d --split test --count 16 [--set deformation.peak=[0,6]]
 
 The pairs are read from a folder (``fire_tf.pairs`` says in which form) or drawn: subjects of a split, their
-modality A moved by seeded random deformations. Written are ``pairs.csv`` (a row per pair, direction and
-method), ``labels.csv`` (the same per structure), ``summary.csv`` (mean and sd) and ``differences.csv`` (FIRE
-less each baseline, with 95 % intervals); the table is printed.
+modality A moved by seeded random deformations. The phases of a heart (source acdc) are pairs as they are: both
+labelled stacks of each patient, registered slice by slice by a 2D model and scored as volumes. Written are
+``pairs.csv`` (a row per pair, direction and method), ``labels.csv`` (the same per structure), ``summary.csv``
+(mean and sd) and ``differences.csv`` (FIRE less each baseline, with 95 % intervals); the table is printed.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 from fire_tf.baselines import Ants
-from fire_tf.config import load_config
+from fire_tf.config import Config, Split, load_config
 from fire_tf.drawn_pairs import draw_pairs
 from fire_tf.errors import InputError, exit_cleanly
 from fire_tf.grey_values import measure_synthesis
 from fire_tf.methods import Fire, Method, TrueDeformation, Unaligned
-from fire_tf.pairs import Pair, read_pairs
+from fire_tf.pairs import Pair, acquired_pairs, read_pairs
 from fire_tf.registration import modalities
 from fire_tf.scoring import DEFAULT_STRUCTURES, Scores, score
+from fire_tf.slicewise import SliceBySlice
 from fire_tf.summary import differences, format_differences, format_summary, summarise, write_rows
 
 
@@ -51,6 +54,16 @@ def evaluate(
     return scores
 
 
+def split_pairs(
+    config: Config, split: Split, count: int | None, seed: int, moving_modality: str
+) -> Iterator[Pair]:
+    """Pairs from a split of the config: the phases of its hearts, or ``count`` (16) pairs drawn from its
+    subjects."""
+    if config.data.cine:
+        return islice(acquired_pairs(config.data, split, moving_modality), count)
+    return draw_pairs(config, split, 16 if count is None else count, seed, moving_modality)
+
+
 def write_scores(scores: Scores, folder: Path) -> None:
     """Write the four tables of the module's docstring into ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -72,10 +85,12 @@ def _parser() -> argparse.ArgumentParser:
         "--pairs", type=Path, help="folder of pairs that come already deformed, with its pairs.csv"
     )
     source.add_argument(
-        "--split", choices=("train", "validate", "test"), help="deform the subjects of this split"
+        "--split",
+        choices=("train", "validate", "test"),
+        help="deform the subjects of this split; the phases of a heart are taken as they are",
     )
     parser.add_argument(
-        "--count", type=int, default=16, help="with --split: pairs to draw (default: %(default)s)"
+        "--count", type=int, help="with --split: pairs to draw (default: 16), or hearts (default: all)"
     )
     parser.add_argument(
         "--seed", type=int, default=1, help="with --split: seed of the draws (default: %(default)s)"
@@ -126,17 +141,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     model = load_model(options.model)
     config = load_config(run_config(options.model), options.overrides)
+    if options.synthesis and config.data.cine:
+        raise InputError("--synthesis: compares aligned images, and the phases of a heart are not aligned")
     output = options.output or options.model / "evaluation"
     moving, fixed = modalities(model, options.moving_modality)
     pairs: Iterable[Pair] = (
         read_pairs(options.pairs)
         if options.pairs
-        else draw_pairs(config, options.split, options.count, options.seed, moving)
+        else split_pairs(config, options.split, options.count, options.seed, moving)
     )
     methods: list[Method] = [Unaligned(), Fire(model, moving, refined=options.refine)]
     if options.baselines == "ants":
         methods.append(Ants(starts=options.ants_starts))
     methods.append(TrueDeformation())
+    if config.data.cine and model.ndim == 2:
+        window = [size * step for size, step in zip(config.data.canvas, config.data.spacing, strict=True)]
+        methods = [SliceBySlice(method, window) for method in methods]
     scores = evaluate(
         pairs,
         methods,

@@ -1,18 +1,20 @@
-"""Pairs to be measured on, read from a folder."""
+"""Pairs to be measured on: read from a folder of pairs, or as they were acquired."""
 
 from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 
+from fire_tf.config import DataConfig, Split
 from fire_tf.errors import InputError
 from fire_tf.images import Image, read_image
 from fire_tf.pointmaps import AffineMap, Chain, InPlane, InverseMap, PointMap, split_affine
+from fire_tf.sources import find_subjects
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,18 @@ class Pair:
         image: Image = getattr(self, which)
         return tuple(float(size) for size in image.spacing[: self.ndim])
 
+    def swapped(self) -> Pair:
+        """The same pair with the roles of moving and fixed exchanged."""
+        return replace(
+            self,
+            moving=self.fixed,
+            fixed=self.moving,
+            moving_labels=self.fixed_labels,
+            fixed_labels=self.moving_labels,
+            true_to_fixed=self.true_to_moving,
+            true_to_moving=self.true_to_fixed,
+        )
+
     def in_voxels(self, to_moving: PointMap, to_fixed: PointMap) -> tuple[PointMap, PointMap]:
         """Maps between the two images' worlds (mm, RAS+, 3D points) as maps between their voxels."""
         moving, fixed = AffineMap(self.moving.affine), AffineMap(self.fixed.affine)
@@ -75,16 +89,39 @@ def read_pairs(folder: Path) -> Iterator[Pair]:
         yield _read_pair(folder / row["folder"], row)
 
 
+def acquired_pairs(config: DataConfig, split: Split, moving_modality: str) -> Iterator[Pair]:
+    """The two phases of each heart in a split, whole stacks on their own grids, neither of them deformed.
+
+    Raises InputError where the split holds no subject. Only a cine has such pairs: the images of every other
+    source are aligned.
+    """
+    subjects = find_subjects(config)[split]
+    if not subjects:
+        raise InputError(f"split {split}: the config names no subject for it")
+    for files in subjects:
+        if files.phase_labels is None:
+            raise ValueError(f"{files.subject}: its images are aligned, expected the phases of a cine")
+        (a, a_labels), (b, b_labels) = (
+            _read_labelled(image, labels)
+            for image, labels in zip((files.a, files.b), files.phase_labels, strict=True)
+        )
+        pair = Pair(files.subject, "as acquired", files.subject, a, b, a_labels, b_labels)
+        yield pair if moving_modality == config.modality_a else pair.swapped()
+
+
+def _read_labelled(image: Path, labels: Path) -> tuple[Image, np.ndarray]:
+    """An image and its label map on the same grid."""
+    read, map_ = read_image(image), read_image(labels, labels=True).data
+    if map_.shape != read.data.shape:
+        raise InputError(f"{labels}: has shape {map_.shape}, its image {read.data.shape}")
+    return read, map_
+
+
 def _read_pair(folder: Path, row: Mapping[str, str]) -> Pair:
-    images = {name: read_image(folder / f"{name}.nii.gz") for name in ("moving", "fixed")}
-    labels = {}
-    for name, image in images.items():
-        path = folder / f"{name}_seg.nii.gz"
-        labels[name] = read_image(path, labels=True).data
-        if labels[name].shape != image.data.shape:
-            raise InputError(f"{path}: has shape {labels[name].shape}, its image {image.data.shape}")
-        if image.data.shape[2] == 1:
-            labels[name] = labels[name][:, :, 0]
+    images, labels = {}, {}
+    for name in ("moving", "fixed"):
+        images[name], map_ = _read_labelled(folder / f"{name}.nii.gz", folder / f"{name}_seg.nii.gz")
+        labels[name] = map_[:, :, 0] if map_.shape[2] == 1 else map_
     truth: tuple[PointMap | None, PointMap | None] = (None, None)
     if (folder / "gt.nii.gz").is_file():
         truth = _read_truth(folder / "gt.nii.gz", images["moving"], labels["moving"].ndim)

@@ -138,6 +138,7 @@ def _dataset(
         seed=seed,
         repeat=True,
         start=start,
+        aligned=stage.objective != "paper",  # the others start from what D alone moved
     )
 
 

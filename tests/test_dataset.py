@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fire_tf import cache
+from fire_tf import cache, sources
 from fire_tf._voxelmorph import vxm
 from fire_tf.config import DataConfig, DeformationConfig
 from fire_tf.dataset import build_dataset, load_subjects
@@ -329,7 +329,7 @@ def test_generated_subjects_are_split_in_order_without_a_list(
         for index in range(subjects):
             write_subject(root / f"sub-{index:02d}", index)
 
-    monkeypatch.setattr(cache, "write_phantom", write)
+    monkeypatch.setattr(sources, "write_phantom", write)
     phantom = replace(config, source="phantom", root=None, split={}, phantom_subjects=5)
     found = {split: {sample.subject for sample in load_subjects(phantom, split)} for split in cache.SPLITS}
     assert found == {"train": {"sub-00", "sub-01", "sub-02"}, "validate": {"sub-03"}, "test": {"sub-04"}}
