@@ -10,6 +10,7 @@ keeps the stored type and makes no new value; ``linear`` writes float32. Outside
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -42,8 +43,9 @@ def apply_transform(
     nearest = interpolation == "nearest"
     frames = count_frames(image)
     dtype = image.get_data_dtype() if nearest else np.dtype(np.float32)
-    check_memory(np.prod(reference.shape) * frames * 8.0, "resampling")
-    stored = read_data(image).reshape((*grid.shape, frames))
+    check_memory(8 * math.prod(reference.shape) * frames, "resampling")
+    # Grey values may be stored as whole numbers times a slope: the nearest one's number and the slope are kept.
+    stored = read_data(image, as_stored=nearest).reshape((*grid.shape, frames))
     values = np.empty((*reference.shape, frames), stored.dtype if nearest else np.float32)
     to_source = _voxels_of(grid, reference, transform)
     for part, points in reference.world_slabs():
@@ -52,11 +54,8 @@ def apply_transform(
             values[part][..., frame] = pull(stored[..., frame], positions, nearest=nearest)
     result = reference.image(values if frames > 1 else values[..., 0], dtype)
     keep_time_step(result, image)
-    if nearest and isinstance(image.header, nib.Nifti1Header):
-        # Grey values may be stored as whole numbers times a slope: the same slope gives the same whole numbers.
-        slope, inter = image.header.get_slope_inter()
-        if slope is not None:
-            result.header.set_slope_inter(slope, inter)
+    if nearest and hasattr(image.dataobj, "get_unscaled"):
+        result.header.set_slope_inter(image.dataobj.slope, image.dataobj.inter)
     return result
 
 

@@ -70,10 +70,10 @@ class _Plane(NamedTuple):
 
     axes: tuple[int, int]
     normal: int | None = None
-    index: int = 0
+    place: int = 0
 
     def cut(self, image: np.ndarray) -> np.ndarray:
-        return image if self.normal is None else np.take(image, self.index, axis=self.normal)
+        return image if self.normal is None else np.take(image, self.place, axis=self.normal)
 
 
 def _planes(brain: np.ndarray) -> list[_Plane]:

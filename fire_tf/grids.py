@@ -106,7 +106,9 @@ def _header(image: nib.spatialimages.SpatialImage) -> nib.Nifti1Header:
     """The header of an image as one of a single NIfTI file; other formats give their affine alone."""
     header = image.header
     if not isinstance(header, nib.Nifti1Header):
-        return nib.Nifti1Image(np.zeros(image.shape[:3], np.uint8), image.affine).header
+        plain = nib.Nifti1Image(np.zeros(image.shape[:3], np.uint8), image.affine).header
+        plain.set_xyzt_units("mm")
+        return plain
     # from_header() would forget codes and units on the way from a .hdr/.img pair.
     kind = nib.Nifti2Header if isinstance(header, nib.Nifti2Header) else nib.Nifti1Header
     copy = kind(header.binaryblock, endianness=header.endianness, check=False).as_byteswapped("<")

@@ -171,10 +171,15 @@ def _without_nibabel_log() -> Iterator[None]:
         log.disabled = was
 
 
-def read_data(image: nib.spatialimages.SpatialImage) -> np.ndarray:
-    """The voxels of an opened image, scaled as its header says; InputError where the file breaks off."""
+def read_data(image: nib.spatialimages.SpatialImage, *, as_stored: bool = False) -> np.ndarray:
+    """The voxels of an opened image, scaled as its header says (or not, ``as_stored``).
+
+    Raises InputError where the file breaks off.
+    """
     try:
         with np.errstate(all="ignore"):
+            if as_stored and hasattr(image.dataobj, "get_unscaled"):
+                return np.asanyarray(image.dataobj.get_unscaled())
             return np.asanyarray(image.dataobj)
     except (*_UNREADABLE, OverflowError) as error:
         raise InputError(

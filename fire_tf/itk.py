@@ -45,17 +45,19 @@ def read_affine(path: str | Path) -> AffineMap:
     except Exception as error:
         raise InputError(f"{path}: cannot be read as an ITK transform ({type(error).__name__})") from error
     for name, value in content.items():
-        kind, *_, rank = [*name.split("_"), ""]
+        kind, rank = name.split("_")[0], name.split("_")[-1]
         n = {"2": 2, "3": 3}.get(rank, 0)
         if kind in _KINDS and n and np.size(value) == n * (n + 1):
-            return _from_itk(np.ravel(value), np.ravel(content.get("fixed", np.zeros(n))), n, path)
+            return _from_itk(np.asarray(value), np.asarray(content.get("fixed", np.zeros(n))), n, path)
     raise InputError(f"{path}: holds no affine transform of ITK in two or three dimensions")
 
 
 def _from_itk(parameters: np.ndarray, centre: np.ndarray, n: int, path: str | Path) -> AffineMap:
     """``p -> M (p - c) + t + c`` in LPS."""
-    if centre.size != n or not (np.isfinite(parameters).all() and np.isfinite(centre).all()):
+    numbers = all(values.dtype.kind in "iuf" and np.isfinite(values).all() for values in (parameters, centre))
+    if centre.size != n or not numbers:
         raise InputError(f"{path}: its transform is not a finite matrix, translation and centre")
+    parameters, centre = parameters.ravel().astype(np.float64), centre.ravel().astype(np.float64)
     linear, translation = parameters[: n * n].reshape(n, n), parameters[n * n :]
     offset = translation + centre - linear @ centre
     own = AffineMap(np.concatenate([linear, offset[:, np.newaxis]], axis=1))

@@ -41,7 +41,7 @@ def write_together(prefix: str, write: Callable[[Path], None]) -> list[Path]:
     return list(targets.values())
 
 
-def write_file(path: str | Path, write: Callable[[Path], None]) -> None:
+def write_file(path: str | Path, write: Callable[[Path], object]) -> None:
     """Let ``write`` write one file, which appears at ``path`` whole or not at all."""
     path = Path(path)
     write_together(f"{path.parent}{os.sep}", lambda folder: write(folder / path.name))

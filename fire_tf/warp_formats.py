@@ -133,7 +133,7 @@ def read_transform(path: str | Path, kind: str | None = None) -> Transform:
     return FieldTransform(field, read_grid(image), kind)
 
 
-def _kind_of(header: nib.Nifti1Header) -> str | None:
+def _kind_of(header: nib.spatialimages.SpatialHeader) -> str | None:
     if not isinstance(header, nib.Nifti1Header):
         return None
     code, _, name = header.get_intent("code")
