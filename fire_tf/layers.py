@@ -37,13 +37,17 @@ class StridedConvolution(tf.keras.layers.Layer):
             filters, KERNEL, strides=self.strides, padding="valid", use_bias=False
         )
 
+    def _padded(self, shape: tf.TensorShape) -> tf.TensorShape:
+        pairs = zip(shape, self.paddings, strict=True)
+        return tf.TensorShape([size if size is None else size + sum(padding) for size, padding in pairs])
+
     def build(self, input_shape: tf.TensorShape) -> None:
-        padded = [
-            size if size is None else size + sum(pad)
-            for size, pad in zip(input_shape, self.paddings, strict=True)
-        ]
-        self.convolution.build(tf.TensorShape(padded))
+        self.convolution.build(self._padded(input_shape))
         super().build(input_shape)
+
+    # Where a layer does not know its output's shape Keras traces its call, which takes a model seconds to load.
+    def compute_output_shape(self, input_shape: tf.TensorShape) -> tf.TensorShape:
+        return self.convolution.compute_output_shape(self._padded(input_shape))
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         return self.convolution(tf.pad(inputs, self.paddings))
@@ -70,6 +74,11 @@ class UpsamplingConvolution(tf.keras.layers.Layer):
     def build(self, input_shape: tf.TensorShape) -> None:
         self.convolution.build(input_shape)
         super().build(input_shape)
+
+    def compute_output_shape(self, input_shape: tf.TensorShape) -> tf.TensorShape:
+        batch, *size, _ = tf.TensorShape(input_shape)
+        larger = [n if n is None else n * stride for n, stride in zip(size, self.strides, strict=True)]
+        return tf.TensorShape([batch, *larger, self.filters])
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         full = self.convolution(inputs)
@@ -122,6 +131,9 @@ class NormalizedConvolution(tf.keras.layers.Layer):
         self.normalization.build(self.convolution.compute_output_shape(input_shape))
         super().build(input_shape)
 
+    def compute_output_shape(self, input_shape: tf.TensorShape) -> tf.TensorShape:
+        return self.convolution.compute_output_shape(input_shape)
+
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         return self.activation(self.normalization(self.convolution(inputs)))
 
@@ -143,6 +155,9 @@ class ResidualBlock(tf.keras.layers.Layer):
         self.first.build(input_shape)
         self.second.build(input_shape)
         super().build(input_shape)
+
+    def compute_output_shape(self, input_shape: tf.TensorShape) -> tf.TensorShape:
+        return tf.TensorShape(input_shape)
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         return inputs + self.second(self.first(inputs))
