@@ -34,11 +34,12 @@ def build_model(config: Config) -> FIRE:
         nonrigid = NonRigidNetwork(config.data.ndim, network.nonrigid_filters, network.nonrigid_dilations)
         return TransformationNetwork(affine, nonrigid, name=name)
 
-    encoder = Encoder(network.filters, strides, network.residual_blocks, name="g")
+    synthesis = (network.filters, strides, network.residual_blocks, network.shortcut)
+    encoder = Encoder(*synthesis, name="g")
     model = FIRE(
         encoder,
-        Decoder(network.filters, strides, network.residual_blocks, name="f_ab"),
-        Decoder(network.filters, strides, network.residual_blocks, name="f_ba"),
+        Decoder(*synthesis, name="f_ab"),
+        Decoder(*synthesis, name="f_ba"),
         transformation("t_ab"),
         transformation("t_ba"),
         canvas,

@@ -64,11 +64,12 @@ class FIRE(tf.keras.Model):
                 f"canvas {self.canvas} is not a multiple of the encoder's strides {encoder.total_strides}"
             )
         self.grid = FeatureGrid(self.canvas, encoder.total_strides)
-        self.loss_weights = dict.fromkeys(Losses._fields, 1.0) | {"r_smooth": smoothness_weight(self.ndim)}
-        unknown = set(weights or {}) - set(self.loss_weights)
+        defaults = dict.fromkeys(Losses._fields, 1.0) | {"r_smooth": smoothness_weight(self.ndim)}
+        unknown = set(weights or {}) - set(defaults)
         if unknown:
             raise ValueError(f"unknown loss terms {sorted(unknown)}: expected some of {list(Losses._fields)}")
-        self.loss_weights |= dict(weights or {})
+        # Assigned once: Keras tracks the dictionary, and refuses to checkpoint one that changed since.
+        self.loss_weights = defaults | dict(weights or {})
         self.preprocessing: dict[str, Any] = {}
         self._build_networks()
         self.phase = tf.Variable(0, trainable=False, dtype=tf.int64, name="phase")

@@ -11,7 +11,14 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from fire_tf.layers import NormalizedConvolution, ResidualBlock, StridedConvolution, convolution
+from fire_tf.layers import (
+    ConvolutionUnit,
+    ResidualBlock,
+    StridedConvolution,
+    convolution,
+    patches,
+    unpatches,
+)
 from fire_tf.transforms import FeatureGrid, affine_points, centre, identity_grid
 
 SLOPE = 0.2  # of the leaky ReLU inside T
@@ -32,13 +39,19 @@ def _run_chain(layers: Sequence[tf.keras.layers.Layer], value: tf.Tensor) -> tf.
 
 
 class _SynthesisNetwork(tf.keras.layers.Layer):
-    """What G and F share: their widths, the strides between the levels, and a chain of layers."""
+    """What G and F share: residual blocks on the coarse grid, and the convolutions between it and the image.
+
+    With ``shortcut`` a linear map of whole patches (one coarse voxel's share of the image) bypasses those
+    convolutions, and only the residual blocks normalise: the others' grey values would depend on how much
+    background surrounds the object. Without it, every convolution is normalised (the paper).
+    """
 
     def __init__(
         self,
         filters: Sequence[int],
         strides: Sequence[Sequence[int]],
         residual_blocks: int = 4,
+        shortcut: bool = False,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -49,14 +62,33 @@ class _SynthesisNetwork(tf.keras.layers.Layer):
         self.filters = tuple(filters)
         self.strides = tuple(tuple(level) for level in strides)
         self.residual_blocks = residual_blocks
-        self.chain = self._layers(len(self.strides[0]))
+        self.rank = len(self.strides[0])
+        self.blocks = [ResidualBlock(self.filters[-1], self.rank) for _ in range(residual_blocks)]
+        self.resampling = self._resampling(normalize=not shortcut)
+        self.shortcut = self._patches() if shortcut else None
 
-    def _layers(self, rank: int) -> list[tf.keras.layers.Layer]:
+    def _resampling(self, normalize: bool) -> list[tf.keras.layers.Layer]:
         raise NotImplementedError
 
-    def build(self, input_shape: tf.TensorShape) -> None:
-        _build_chain(self.chain, input_shape)
-        super().build(input_shape)
+    def _patches(self) -> tf.keras.layers.Layer:
+        raise NotImplementedError
+
+    @property
+    def total_strides(self) -> tuple[int, ...]:
+        """Image voxels per feature voxel along each axis."""
+        total = [1] * self.rank
+        for level in self.strides:
+            total = [product * stride for product, stride in zip(total, level, strict=True)]
+        return tuple(total)
+
+    def _build_resampling(self, shape: tf.TensorShape) -> None:
+        _build_chain(self.resampling, shape)
+        if self.shortcut is not None:
+            self.shortcut.build(shape)
+
+    def _resample(self, value: tf.Tensor) -> tf.Tensor:
+        state = _run_chain(self.resampling, value)
+        return state if self.shortcut is None else tf.nn.relu(state + self.shortcut(value))
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -64,7 +96,15 @@ class _SynthesisNetwork(tf.keras.layers.Layer):
             "filters": self.filters,
             "strides": self.strides,
             "residual_blocks": self.residual_blocks,
+            "shortcut": self.shortcut is not None,
         }
+
+
+def _last_linear(layers: list[dict[str, Any]], normalize: bool) -> list[tf.keras.layers.Layer]:
+    """Units of these settings; without normalisation the last one's ReLU waits for the shortcut."""
+    if not normalize:
+        layers[-1]["activation"] = None
+    return [ConvolutionUnit(normalize=normalize, **settings) for settings in layers]
 
 
 @tf.keras.utils.register_keras_serializable("fire_tf")
@@ -72,29 +112,32 @@ class Encoder(_SynthesisNetwork):
     """G: image (batch, *canvas, 1) in [-1, 1] -> features (batch, *canvas / strides, filters[-1]).
 
     An input convolution, one downsampling convolution per entry of ``strides`` (two in the paper, stride 2), and
-    ``residual_blocks`` residual blocks; instance normalisation throughout. One G serves both modalities.
+    ``residual_blocks`` residual blocks. One G serves both modalities.
     """
 
-    def _layers(self, rank: int) -> list[tf.keras.layers.Layer]:
-        return [
-            NormalizedConvolution(self.filters[0], rank),
-            *(
-                NormalizedConvolution(width, rank, level, "down")
-                for width, level in zip(self.filters[1:], self.strides, strict=True)
-            ),
-            *(ResidualBlock(self.filters[-1], rank) for _ in range(self.residual_blocks)),
-        ]
+    def _resampling(self, normalize: bool) -> list[tf.keras.layers.Layer]:
+        down = zip(self.filters[1:], self.strides, strict=True)
+        return _last_linear(
+            [
+                {"filters": self.filters[0], "rank": self.rank},
+                *(
+                    {"filters": width, "rank": self.rank, "strides": level, "resample": "down"}
+                    for width, level in down
+                ),
+            ],
+            normalize,
+        )
 
-    @property
-    def total_strides(self) -> tuple[int, ...]:
-        """Image voxels per feature voxel along each axis."""
-        total = [1] * len(self.strides[0])
-        for level in self.strides:
-            total = [product * stride for product, stride in zip(total, level, strict=True)]
-        return tuple(total)
+    def _patches(self) -> tf.keras.layers.Layer:
+        return patches(self.rank, self.filters[-1], self.total_strides)
+
+    def build(self, input_shape: tf.TensorShape) -> None:
+        self._build_resampling(input_shape)
+        _build_chain(self.blocks, tf.TensorShape([None] * (self.rank + 1) + [self.filters[-1]]))
+        super().build(input_shape)
 
     def call(self, images: tf.Tensor) -> tf.Tensor:
-        return tf.cast(_run_chain(self.chain, images), tf.float32)
+        return tf.cast(_run_chain(self.blocks, self._resample(images)), tf.float32)
 
 
 @tf.keras.utils.register_keras_serializable("fire_tf")
@@ -104,18 +147,31 @@ class Decoder(_SynthesisNetwork):
     ``residual_blocks`` residual blocks, upsampling convolutions, and an output convolution with tanh.
     """
 
-    def _layers(self, rank: int) -> list[tf.keras.layers.Layer]:
-        return [
-            *(ResidualBlock(self.filters[-1], rank) for _ in range(self.residual_blocks)),
-            *(
-                NormalizedConvolution(width, rank, level, "up")
-                for width, level in zip(self.filters[-2::-1], self.strides[::-1], strict=True)
-            ),
-            convolution(rank, 1, activation="tanh", dtype="float32"),
-        ]
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.last = convolution(self.rank, 1, activation="tanh", dtype="float32")
+
+    def _resampling(self, normalize: bool) -> list[tf.keras.layers.Layer]:
+        up = zip(self.filters[-2::-1], self.strides[::-1], strict=True)
+        return _last_linear(
+            [
+                {"filters": width, "rank": self.rank, "strides": level, "resample": "up"}
+                for width, level in up
+            ],
+            normalize,
+        )
+
+    def _patches(self) -> tf.keras.layers.Layer:
+        return unpatches(self.rank, self.filters[0], self.total_strides)
+
+    def build(self, input_shape: tf.TensorShape) -> None:
+        _build_chain(self.blocks, input_shape)
+        self._build_resampling(tf.TensorShape(input_shape))
+        self.last.build(tf.TensorShape([None] * (self.rank + 1) + [self.filters[0]]))
+        super().build(input_shape)
 
     def call(self, features: tf.Tensor) -> tf.Tensor:
-        return _run_chain(self.chain, features)
+        return self.last(self._resample(_run_chain(self.blocks, features)))
 
 
 @tf.keras.utils.register_keras_serializable("fire_tf")

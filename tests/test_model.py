@@ -13,7 +13,7 @@ from fire_tf import losses
 from fire_tf.losses import Losses
 from fire_tf.model import FIRE, GROUPS
 from fire_tf.networks import Phi
-from fire_tf.objectives import KNOWN_TERMS, OBJECTIVES, PAPER_TERMS, SYNTHESIS_TERMS
+from fire_tf.objectives import ALIGNED_TERMS, KNOWN_TERMS, OBJECTIVES, PAPER_TERMS
 from fire_tf.transforms import affine_displacement, affine_points, compose_affine, identity_grid, sample, warp
 
 import tensorflow as tf  # isort: skip  (after the package, which quietens it)
@@ -212,11 +212,11 @@ def test_a_compiled_step_does_what_an_eager_one_does(graph):
 
 def test_aligned_terms_are_the_papers_with_an_identity_transform():
     model, data = tiny_model(), pairs()  # T starts at the identity, but for the resampling
-    aligned = model.compute_losses(data, "aligned", SYNTHESIS_TERMS)
+    aligned = model.compute_losses(data, "aligned", ALIGNED_TERMS)
     paper = nine_terms(model, data)
-    for name in SYNTHESIS_TERMS:
+    for name in ALIGNED_TERMS:
         np.testing.assert_allclose(getattr(aligned, name), getattr(paper, name), rtol=1e-4, err_msg=name)
-    assert {name for name, value in aligned._asdict().items() if value is not None} == SYNTHESIS_TERMS
+    assert {name for name, value in aligned._asdict().items() if value is not None} == ALIGNED_TERMS
 
 
 def test_aligned_training_leaves_t_alone():
@@ -229,7 +229,7 @@ def test_aligned_training_leaves_t_alone():
         True,
         False,
     ]
-    assert set(logs) == {"loss", *SYNTHESIS_TERMS}
+    assert set(logs) == {"loss", *ALIGNED_TERMS}
 
 
 @both_ranks
@@ -381,6 +381,12 @@ def test_a_wrong_image_size_is_refused_with_both_shapes():
 def test_compile_refuses_what_it_does_not_know(options, message):
     with pytest.raises(ValueError, match=message):
         smallest_model().compile(**options)
+
+
+def test_a_model_with_weights_of_its_own_can_be_checkpointed(tmp_path):
+    model = smallest_model(weights={"syn_fea": 0.5})
+    tf.train.Checkpoint(model=model).write(str(tmp_path / "checkpoint"))
+    assert model.loss_weights["syn_fea"] == 0.5
 
 
 def test_unknown_weights_and_undivided_canvases_are_refused():

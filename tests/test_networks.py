@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from tiny_fire import CANVAS, awaken, pairs, tiny_model
 
-from fire_tf.layers import NormalizedConvolution, ResidualBlock, StridedConvolution, UpsamplingConvolution
-from fire_tf.networks import AffineNetwork, Encoder, NonRigidNetwork, _fit_affine
+from fire_tf.layers import ConvolutionUnit, ResidualBlock, StridedConvolution, UpsamplingConvolution
+from fire_tf.networks import AffineNetwork, Decoder, Encoder, NonRigidNetwork, _fit_affine
 
 import tensorflow as tf  # isort: skip  (after the package, which quietens it)
 
@@ -64,27 +64,28 @@ def test_upsampling_is_the_transpose_of_the_strided_convolution(strides):
     assert down == pytest.approx(up, rel=1e-4)
 
 
-def test_normalized_convolution_normalises_each_sample_and_channel():
+def test_convolution_unit_normalises_each_sample_and_channel():
     images = np.random.default_rng(2).normal(3, 5, (2, 8, 8, 1)).astype(np.float32)
     images[1] *= 10
-    result = NormalizedConvolution(3, 2, activation=None)(images).numpy()
+    result = ConvolutionUnit(3, 2, activation=None)(images).numpy()
     np.testing.assert_allclose(result.mean((1, 2)), 0, atol=1e-4)
     np.testing.assert_allclose(result.std((1, 2)), 1, atol=1e-2)
 
 
-def test_residual_block_adds_to_its_input():
+def test_residual_block_starts_as_the_identity_and_then_adds_to_its_input():
     block = ResidualBlock(2, 2)
     images = tf.random.stateless_normal([1, 8, 8, 2], [1, 2])
-    block(images)
-    for variable in block.second.normalization.trainable_variables:
-        variable.assign(tf.zeros_like(variable))
     np.testing.assert_array_equal(block(images), images)
+    block.normalization.gamma.assign([2.0, 3.0])
+    added = (block(images) - images).numpy()
+    np.testing.assert_allclose(added.mean((1, 2)), 0, atol=1e-5)
+    np.testing.assert_allclose(added.std((1, 2)), [[2, 3]], rtol=1e-2)
 
 
 @pytest.mark.parametrize(("resample", "strides"), [("sideways", (2, 2)), ("down", None)])
 def test_unknown_resampling_is_refused(resample, strides):
     with pytest.raises(ValueError, match=f"resample is '{resample}' with strides"):
-        NormalizedConvolution(4, 2, strides, resample)
+        ConvolutionUnit(4, 2, strides, resample)
 
 
 def test_encoder_refuses_filters_that_do_not_match_its_strides():
@@ -92,9 +93,37 @@ def test_encoder_refuses_filters_that_do_not_match_its_strides():
         Encoder((2, 3), [[2, 2], [2, 2]])
 
 
+@all_strides
+def test_shortcut_passes_every_voxel_of_a_patch(strides):
+    rank, voxels = len(strides), int(np.prod(strides))
+    encoder = Encoder((1, voxels), [strides], 0, shortcut=True)
+    decoder = Decoder((1, voxels), [strides], 0, shortcut=True)
+    image = np.random.default_rng(3).random((2, *(8 for _ in strides), 1)).astype(np.float32)
+    decoder(encoder(image))
+    identity = np.reshape(np.eye(voxels), [*strides, 1, voxels])
+    for network in (encoder, decoder):
+        network.shortcut.kernel.assign(identity)
+        network.resampling[-1].convolution.convolution.kernel.assign(
+            tf.zeros([3] * rank + network.resampling[-1].convolution.convolution.kernel.shape[-2:])
+        )
+    decoder.last.kernel.assign(centre_kernel(strides))
+    np.testing.assert_allclose(np.arctanh(decoder(encoder(image))), image, atol=1e-5)
+
+
+@pytest.mark.parametrize("shortcut", [False, True])
+def test_with_a_shortcut_features_do_not_depend_on_how_much_background_there_is(shortcut):
+    image = np.full((1, 24, 24, 1), -1, np.float32)
+    image[:, 4:12, 4:12] = np.random.default_rng(4).uniform(-1, 1, (1, 8, 8, 1))
+    wider = np.pad(image, ((0, 0), (0, 24), (0, 24), (0, 0)), constant_values=-1)
+    encoder = Encoder((2, 3, 4), [(2, 2), (2, 2)], 0, shortcut=shortcut)
+    inside = np.abs(encoder(image) - encoder(wider)[:, :6, :6])[:, :4, :4].max()
+    assert (inside < 1e-6) == shortcut
+
+
+@pytest.mark.parametrize("shortcut", [False, True])
 @pytest.mark.parametrize("rank", [2, 3])
-def test_shapes_and_ranges(rank):
-    model = awaken(tiny_model(rank))
+def test_shapes_and_ranges(rank, shortcut):
+    model = awaken(tiny_model(rank, shortcut=shortcut))
     data = pairs(rank)
     features = model.encoder(data["a"])
     assert features.shape == (2, *model.grid.shape, 4)
@@ -223,7 +252,7 @@ def test_a_network_comes_back_from_its_config(part):
     [
         StridedConvolution(2, (1, 2)),
         UpsamplingConvolution(2, (2, 2)),
-        NormalizedConvolution(2, 2, (2, 2), "up", None),
+        ConvolutionUnit(2, 2, (2, 2), "up", None, normalize=False),
         ResidualBlock(2, 3),
     ],
     ids=lambda layer: type(layer).__name__,

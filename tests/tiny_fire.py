@@ -21,6 +21,7 @@ def tiny_model(
     *,
     filters: Sequence[int] = (2, 3, 4),
     residual_blocks: int = 1,
+    shortcut: bool = True,
     pooling: str = "moments",
     dilations: Sequence[int] = (1, 2),
     **options: Any,
@@ -28,7 +29,8 @@ def tiny_model(
     """FIRE with strides of 2 between the entries of ``filters``; ``options`` go to its constructor."""
     canvas = CANVAS[rank]
     strides = [[2] * rank] * (len(filters) - 1)
-    encoder = Encoder(filters, strides, residual_blocks, name="g")
+    synthesis = (filters, strides, residual_blocks, shortcut)
+    encoder = Encoder(*synthesis, name="g")
 
     def transformation(name: str) -> TransformationNetwork:
         affine = AffineNetwork(canvas, encoder.total_strides, filters=(4,), maps=3, units=5, pooling=pooling)
@@ -36,8 +38,8 @@ def tiny_model(
 
     return FIRE(
         encoder,
-        Decoder(filters, strides, residual_blocks, name="f_ab"),
-        Decoder(filters, strides, residual_blocks, name="f_ba"),
+        Decoder(*synthesis, name="f_ab"),
+        Decoder(*synthesis, name="f_ba"),
         transformation("t_ab"),
         transformation("t_ba"),
         canvas,
@@ -51,8 +53,11 @@ def smallest_model(**options: Any) -> FIRE:
 
 
 def awaken(model: FIRE, seed: int = 0) -> FIRE:
-    """Give the layers that start at zero random weights, so that T's gradients are not zero for that reason."""
+    """Give the weights that start at zero random values, so that no gradient is zero for that reason."""
     rng = np.random.default_rng(seed)
+    for network in (model.encoder, model.decoder_ab, model.decoder_ba):
+        for block in network.blocks:
+            block.normalization.gamma.assign(rng.normal(0.0, 0.3, block.normalization.gamma.shape))
     for transformation in (model.transformation_ab, model.transformation_ba):
         for layer in (transformation.affine.parameters, transformation.nonrigid.last):
             for variable in layer.trainable_variables:
