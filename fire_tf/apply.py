@@ -13,6 +13,7 @@ import argparse
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -54,8 +55,9 @@ def apply_transform(
             values[part][..., frame] = pull(stored[..., frame], positions, nearest=nearest)
     result = reference.image(values if frames > 1 else values[..., 0], dtype)
     keep_time_step(result, image)
-    if nearest and hasattr(image.dataobj, "get_unscaled"):
-        result.header.set_slope_inter(image.dataobj.slope, image.dataobj.inter)
+    proxy: Any = image.dataobj
+    if nearest and hasattr(proxy, "get_unscaled"):
+        result.header.set_slope_inter(proxy.slope, proxy.inter)
     return result
 
 

@@ -25,7 +25,7 @@ def check_writable(folder: Path) -> None:
         raise InputError(f"{folder}: cannot be written to (no permission)")
 
 
-def write_together(prefix: str, write: Callable[[Path], None]) -> list[Path]:
+def write_together(prefix: str, write: Callable[[Path], object]) -> list[Path]:
     """Let ``write`` fill a folder, then put ``prefix`` before the names of its files; returns the paths.
 
     All files appear at the end, or none. Raises InputError where the disk refuses.

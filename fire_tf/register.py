@@ -51,7 +51,7 @@ from fire_tf.warp_formats import FORMATS, field_image
 if TYPE_CHECKING:
     from fire_tf.model import FIRE
 
-_BYTES_PER_VOXEL = 40  # of either image, at the peak (measured)
+_BYTES_PER_VOXEL = 40  # of either image: itself, both results and a field, besides what the networks take
 
 
 @dataclass(frozen=True)

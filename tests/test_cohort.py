@@ -5,6 +5,7 @@ import html
 import json
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -19,6 +20,7 @@ from fire_tf.cohort import Row, cohort_page, read_manifest
 from fire_tf.errors import InputError
 from fire_tf.pointmaps import AffineMap, grid_points, pull
 from fire_tf.register import Options, main, register_images
+from fire_tf.registration import Registration
 
 SIZE = (20, 18)
 AFFINE = np.diag([2.0, 2.0, 2.0, 1.0])
@@ -138,6 +140,15 @@ def test_affine_only_leaves_the_rest_out(commands: Path) -> None:
     np.testing.assert_allclose(nib.load("p_Warped.nii.gz").get_fdata(), expected, atol=0.05)
     field = np.asarray(nib.load("p_CompositeWarp.nii.gz").dataobj)[..., 0, 0, :]
     np.testing.assert_allclose(np.diff(field, 2, axis=0), 0, atol=1e-4)  # linear in the position
+
+
+def test_refining_is_left_to_refine_and_its_answer_is_written(commands: Path, monkeypatch) -> None:
+    def still(found: Registration) -> Registration:
+        return replace(found, to_moving=AffineMap.identity(3))
+
+    monkeypatch.setattr("fire_tf.refine.refine", still)
+    main(["--model", "m", "--moving", "a.nii.gz", "--fixed", "b.nii.gz", "--output-prefix", "p_", "--refine"])
+    np.testing.assert_allclose(nib.load("p_Warped.nii.gz").get_fdata(), brain_like(SIZE, 0), atol=1e-3)
 
 
 def test_what_a_result_was_made_with_is_written_down(commands: Path, monkeypatch) -> None:
