@@ -59,14 +59,14 @@ class Level:
 
 LEVELS = (
     Level(step=5, smoothing=4, controls=None, iterations=40),
-    Level(step=2.5, smoothing=2, controls=None, iterations=40),
     Level(step=2.5, smoothing=2, controls=50, iterations=40),
-    Level(step=1.25, smoothing=0.8, controls=30, iterations=60),
+    Level(step=2.5, smoothing=1.5, controls=30, iterations=40),
+    Level(step=1.25, smoothing=0.8, controls=20, iterations=80),
 )
 """Found on the validation and the training subjects: docs/refine.md."""
 
 
-def refine(found: Registration, levels: Sequence[Level] = LEVELS, bending: float = 1.0) -> Registration:
+def refine(found: Registration, levels: Sequence[Level] = LEVELS, bending: float = 150.0) -> Registration:
     """Both directions of a registration, refined; the synthesised images stay as they are.
 
     The search starts from the affine part of that direction by which the images are more alike. Where its end
