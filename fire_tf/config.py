@@ -105,6 +105,17 @@ class DeformationConfig:
 
 
 @dataclass(frozen=True)
+class ShadingConfig:
+    """Ranges of the random shading (`fire_tf.shading`) of what G sees while the warm-ups train; default: none."""
+
+    strength: Annotated[tuple[NotNegative, NotNegative], Ordered()] = (0.0, 0.0)  # max |ln gain|
+    gamma: Annotated[tuple[Positive, Positive], Ordered()] = (
+        1.0,
+        1.0,
+    )  # exponent of the grey values in [0, 1]
+
+
+@dataclass(frozen=True)
 class NetworkConfig:
     """Channels and depth of G and F (``filters``, ``residual_blocks``), T_af and T_nr; see `fire_tf.networks`."""
 
@@ -188,6 +199,7 @@ class Config:
     seed: Annotated[int, Between(0)] = 1
     deformation: DeformationConfig = DeformationConfig()
     common: DeformationConfig = DeformationConfig()
+    shading: ShadingConfig | None = None
     network: NetworkConfig = NetworkConfig()
     weights: LossWeights = LossWeights()
     validation: ValidationConfig = ValidationConfig()

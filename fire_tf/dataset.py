@@ -6,6 +6,7 @@ An element is a dict of float32 tensors (with a batch axis in front):
     displacement  (*canvas, n)  D(x) - x in voxels, the drawn deformation of one of them
     affine        (n, n + 1)    its affine part A in centred voxel coordinates: D(x) = A(x + u(x))
     moves_a       ()            1.0 if `a` is the deformed image, else 0.0
+    shaded_a, shaded_b          (*canvas, 1)  the two images under a drawn shading each, where one is asked for
 
 Both images first get a common transform C (augmentation), one of them D as well: if the stored pair is (p,
 q), then ``b(x) = q(C(x))`` and ``a(x) = p(C(D(x)))``, so that ``b o D`` matches `a`. Every image is
@@ -27,8 +28,9 @@ from fire_tf import deformations
 from fire_tf._voxelmorph import vxm
 from fire_tf._xla_log import quieten_xla
 from fire_tf.cache import SubjectArrays, load_split
-from fire_tf.config import DataConfig, DeformationConfig
+from fire_tf.config import DataConfig, DeformationConfig, ShadingConfig
 from fire_tf.images import BACKGROUND
+from fire_tf.shading import draw_shading, shade
 
 _PARALLEL = 2  # elements made at the same time; more would take the cores from training
 _AHEAD = 2  # batches kept ready
@@ -77,6 +79,7 @@ def build_dataset(
     repeat: bool,
     start: int = 0,
     aligned: bool = True,
+    shading: ShadingConfig | None = None,
 ) -> tf.data.Dataset:
     """Batches of freshly deformed pairs; element i depends on (seed, i) alone.
 
@@ -84,6 +87,7 @@ def build_dataset(
     deformation, common: ranges of D and of C; None leaves it out.
     repeat: draw without end (full batches); else every sample once, the last batch as it comes.
     start: number of the first element, so that a run goes on where it stopped.
+    shading: ranges of the shading of `shaded_a` and `shaded_b`; None leaves the two out.
     aligned: whether the images of a pair must be aligned but for D; every source but a cine has no others.
     """
     if moving not in ("a", "b", "either"):
@@ -93,7 +97,7 @@ def build_dataset(
     quieten_xla()
     stock = _load_stock(config, split)
     pairing = "stored" if not config.cine else "same" if aligned else "different"
-    draw = _Draw(stock, deformation, common, moving, seed, pairing)
+    draw = _Draw(stock, deformation, common, moving, seed, pairing, shading)
     # The order of steps: numbers are counted, not images, so skipping costs nothing; everything random
     # is then made from (seed, number), so parallel workers cannot change it; the element is drawn,
     # warped and only then batched, and prefetching comes last, so that batches are made while the model
@@ -161,11 +165,13 @@ class _Draw:
         moving: str,
         seed: int,
         pairing: str,
+        shading: ShadingConfig | None,
     ):
         self.stock, self.moving, self.seed, self.pairing = stock, moving, seed, pairing
-        self.deformation, self.common = deformation, common
+        self.deformation, self.common, self.shading = deformation, common, shading
         self.canvas = tuple(stock.images.shape[1:])
         self._make = tf.function(self._element, jit_compile=True)
+        self._shade = tf.function(shade, jit_compile=True)
 
     def __call__(self, number: tf.Tensor) -> dict[str, tf.Tensor]:
         seed = tf.stack([tf.constant(self.seed, tf.int64), number])
@@ -179,7 +185,13 @@ class _Draw:
             None if ranges is None else deformations.draw_parameters(ranges, self.canvas, seed)
             for ranges, seed in ((self.common, seeds[0]), (self.deformation, seeds[1]))
         ]
-        return self._make(*sample, *drawn, self._moves_a(seeds[2]))
+        element = self._make(*sample, *drawn, self._moves_a(seeds[2]))
+        if self.shading is not None:
+            for which, name in enumerate("ab"):
+                fresh = tf.random.experimental.stateless_fold_in(seed, 4 + which)
+                shading = draw_shading(self.shading, len(self.canvas), fresh)
+                element[f"shaded_{name}"] = self._shade(element[name], shading)
+        return element
 
     def _sample_index(self, number: tf.Tensor) -> tf.Tensor:
         """Every sample once per epoch, in an order that depends on the seed and the epoch."""

@@ -157,7 +157,7 @@ class FIRE(tf.keras.Model):
 
     def compute_losses(self, data: Batch, objective: str, terms: frozenset[str]) -> Losses:
         """The loss terms named in ``terms``, each (batch,); what they do not need is not computed."""
-        g_a, g_b = self.features(data["a"], data["b"])
+        g_a, g_b = self.features(data.get("shaded_a", data["a"]), data.get("shaded_b", data["b"]))
         if objective == "aligned":
             return aligned_losses(self, data, g_a, g_b)
         if objective == "known":

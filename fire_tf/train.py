@@ -139,6 +139,7 @@ def _dataset(
         repeat=True,
         start=start,
         aligned=stage.objective != "paper",  # the others start from what D alone moved
+        shading=config.shading if split == "train" and stage.objective != "paper" else None,
     )
 
 

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from fire_tf import cache, sources
 from fire_tf._voxelmorph import vxm
-from fire_tf.config import DataConfig, DeformationConfig
+from fire_tf.config import DataConfig, DeformationConfig, ShadingConfig
 from fire_tf.dataset import build_dataset, load_subjects
 from fire_tf.errors import InputError
 
@@ -334,3 +334,15 @@ def test_generated_subjects_are_split_in_order_without_a_list(
     found = {split: {sample.subject for sample in load_subjects(phantom, split)} for split in cache.SPLITS}
     assert found == {"train": {"sub-00", "sub-01", "sub-02"}, "validate": {"sub-03"}, "test": {"sub-04"}}
     assert len(written) == 1
+
+
+def test_shading_adds_two_images_and_leaves_all_else_as_it_is(config):
+    ranges = ShadingConfig(strength=(0.3, 0.3), gamma=(0.8, 1.25))
+    for plain, shaded in zip(elements(config, 2), elements(config, 2, shading=ranges), strict=True):
+        assert set(shaded) - set(plain) == {"shaded_a", "shaded_b"}
+        for name, value in plain.items():
+            np.testing.assert_array_equal(shaded[name], value)
+        for name in "ab":
+            dark = plain[name] == -1
+            assert np.all(shaded[f"shaded_{name}"][dark] == -1)
+            assert np.abs(shaded[f"shaded_{name}"] - plain[name])[~dark].mean() > 0.02
