@@ -35,20 +35,34 @@ _environment.check_environment()
 _environment.quieten_tensorflow()
 
 if TYPE_CHECKING:
+    from fire_tf.apply import apply_transform
     from fire_tf.config import load_config
     from fire_tf.errors import InputError
     from fire_tf.model import FIRE
     from fire_tf.model_folder import load_model
+    from fire_tf.register import Options, register_images
 
 # Public name -> the module that holds it.
 _LAZY = {
     "FIRE": "fire_tf.model",
     "InputError": "fire_tf.errors",
+    "Options": "fire_tf.register",
+    "apply_transform": "fire_tf.apply",
     "load_config": "fire_tf.config",
     "load_model": "fire_tf.model_folder",
+    "register_images": "fire_tf.register",
 }
 
-__all__ = ["FIRE", "InputError", "__version__", "load_config", "load_model"]
+__all__ = [
+    "FIRE",
+    "InputError",
+    "Options",
+    "__version__",
+    "apply_transform",
+    "load_config",
+    "load_model",
+    "register_images",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -139,7 +139,10 @@ class ConvolutionUnit(tf.keras.layers.Layer):
             "activation": activation,
             "normalize": normalize,
         }
-        options = {"use_bias": not normalize, "kernel_initializer": "glorot_uniform" if normalize else HE}
+        options: dict[str, Any] = {
+            "use_bias": not normalize,
+            "kernel_initializer": "glorot_uniform" if normalize else HE,
+        }
         if resample is None:
             self.convolution = convolution(rank, filters, **options)
         elif resample in ("down", "up") and strides is not None:
