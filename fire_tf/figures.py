@@ -1,4 +1,7 @@
-"""Pictures: a registration at a glance, synthesised images, training curves. Images only, never label maps.
+"""Pictures: a registration at a glance, synthesised images, training curves, warped outlines of labels.
+
+Labels are drawn by `draw_outlines` alone, whose pictures belong with the run: the licence of a label map may forbid
+to pass it on.
 
 Arrays are in RAS order and are turned so that a slice shows with its first axis to the right and its second
 upwards.
@@ -8,7 +11,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,14 +20,19 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
+from fire_tf.methods import Result
 from fire_tf.metrics import brain_mask, jacobian_determinant, map_positions
-from fire_tf.pointmaps import AffineMap, Chain, InPlane, pull
+from fire_tf.pairs import Pair
+from fire_tf.pointmaps import AffineMap, Chain, InPlane, PointMap, grid_points, pull
 from fire_tf.registration import Registration
 
 _GRID_LINES = 24
 _TILES = 8
 _COLUMNS = 4
+_OUTLINES = ("tab:blue", "tab:orange", "tab:green", "tab:red", "tab:purple")
+_MARGIN = 12
 
 
 def draw_registration(found: Registration, path: Path, names: tuple[str, str] = ("moving", "fixed")) -> None:
@@ -93,6 +101,72 @@ def draw_synthesis(rows: Mapping[str, Mapping[str, np.ndarray]], path: Path) -> 
         for panel, (title, image) in zip(line, images.items(), strict=True):
             _show(panel, _slice(image), f"{subject}: {title}")
     save(figure, path)
+
+
+def draw_outlines(
+    pair: Pair,
+    results: Sequence[Result],
+    structures: Mapping[int, str],
+    directions: tuple[str, str],
+    path: Path,
+) -> None:
+    """Outlines of the labels over the image that they were warped onto, like the paper's Figures 4 to 6.
+
+    A row for each direction (moving onto fixed, fixed onto moving), a panel for each method: the target image,
+    the warped labels in colour, the target's own in white. In 3D the axial slice on which most structures are
+    seen.
+    """
+    figure = Figure(figsize=(2.8 * len(results), 6), layout="constrained")
+    panels = figure.subplots(2, len(results), squeeze=False)
+    for line, name, source, target, maps in (
+        (panels[0], directions[0], "moving", "fixed", [result.to_moving for result in results]),
+        (panels[1], directions[1], "fixed", "moving", [result.to_fixed for result in results]),
+    ):
+        for panel, result, pull_back in zip(line, results, maps, strict=True):
+            _show_outlines(panel, pair, source, target, pull_back, structures)
+            panel.set_title(f"{name}\n{result.method}", fontsize=9)
+    colours = zip(structures.values(), _OUTLINES, strict=False)
+    figure.legend(
+        handles=[Line2D([], [], color=colour, label=f"{structure}, warped") for structure, colour in colours],
+        loc="outside lower center",
+        ncols=len(structures),
+        fontsize=9,
+    )
+    save(figure, path)
+
+
+def _show_outlines(
+    panel: Axes, pair: Pair, source: str, target: str, pull_back: PointMap, structures: Mapping[int, str]
+) -> None:
+    own: np.ndarray = getattr(pair, f"{target}_labels")
+    plane = _Plane((0, 1)) if own.ndim == 2 else _Plane((0, 1), 2, _fullest(own, list(structures)))
+    image, labels = plane.cut(pair.array(target)), plane.cut(own)
+    moved: np.ndarray = getattr(pair, f"{source}_labels")
+    warped = pull(moved, pull_back(plane.cut(grid_points(own.shape))), nearest=True)
+    spacing = pair.spacing(target)
+    panel.imshow(
+        image.T,
+        cmap="gray",
+        vmin=float(image.min()),
+        vmax=float(np.percentile(image, 99.5)),
+        origin="lower",
+        interpolation="nearest",
+        aspect=spacing[1] / spacing[0],
+    )
+    for value, colour in zip(structures, _OUTLINES, strict=False):
+        for mask, drawn, width in ((labels == value, "white", 0.6), (warped == value, colour, 1.2)):
+            if mask.any():
+                panel.contour(mask.T.astype(float), [0.5], colors=[drawn], linewidths=width)
+    _look_at(panel, np.isin(labels, list(structures)) | np.isin(plane.cut(own), list(structures)))
+    panel.set_axis_off()
+
+
+def _fullest(labels: np.ndarray, values: Sequence[int]) -> int:
+    """The slice along the third axis that shows most structures; of several the one with most of them."""
+    counts = np.stack([(labels == value).sum(axis=(0, 1)) for value in values])
+    return max(
+        range(labels.shape[2]), key=lambda place: ((counts[:, place] > 0).sum(), counts[:, place].sum())
+    )
 
 
 def draw_curves(metrics: Path, path: Path) -> None:
@@ -185,4 +259,5 @@ def _show_jacobian(figure: Figure, panel: Axes, determinant: np.ndarray, mask: n
     panel.imshow(folded.T, cmap="brg", vmin=0, vmax=1, origin="lower", interpolation="nearest")
     panel.set_title("log2 Jacobian (green: folded)", fontsize=9)
     panel.set_axis_off()
-    figure.colorbar(shown, ax=panel, shrink=0.7)
+    # Beside the panel and not out of it, which would shrink the picture against the others.
+    figure.colorbar(shown, cax=panel.inset_axes((1.03, 0.15, 0.04, 0.7)))

@@ -107,12 +107,13 @@ def test_distance_to_truth_averages_over_the_mask() -> None:
     assert np.isnan(distance_to_truth(stretched, still, np.zeros_like(mask), (1, 1)))
 
 
-def test_brain_mask_fills_ventricles_and_drops_specks() -> None:
+def test_brain_mask_fills_ventricles_keeps_lobes_and_drops_specks() -> None:
     image = np.zeros((12, 12))
     image[2:9, 2:9] = 5.0
+    image[2:5, 10] = 5.0
     image[4:6, 4:6] = 0.0
     image[11, 11] = 3.0
     mask = brain_mask(image)
-    assert mask.sum() == 49
+    assert mask.sum() == 49 + 3
     assert mask[4, 4]
     assert not mask[11, 11]
