@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fire_tf.acdc import slices_last
 from fire_tf.config import SPLITS, DataConfig
 from fire_tf.errors import InputError
 from fire_tf.images import Image, canvas_grid, foreground, normalise, read_frames, read_image, resample
@@ -111,6 +112,8 @@ def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
 def _prepare(config: DataConfig, files: SubjectFiles) -> dict[str, np.ndarray]:
     """All images and the labels on one canvas: that of the first image."""
     first = read_image(files.a)
+    if config.cine:
+        first = slices_last(first)
     if len(config.canvas) == 3 and first.data.shape[2] == 1:
         raise InputError(f"{files.a}: is a single slice, expected a volume (data.ndim is 3)")
     affine, shape = canvas_grid(first, config.spacing, config.canvas)

@@ -10,6 +10,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
+from fire_tf.acdc import slices_last
 from fire_tf.config import DataConfig, Split
 from fire_tf.errors import InputError
 from fire_tf.images import Image, read_image
@@ -90,7 +91,7 @@ def read_pairs(folder: Path) -> Iterator[Pair]:
 
 
 def acquired_pairs(config: DataConfig, split: Split, moving_modality: str) -> Iterator[Pair]:
-    """The two phases of each heart in a split, whole stacks on their own grids, neither of them deformed.
+    """The two phases of each heart in a split, whole stacks on their own grids (slices last), neither deformed.
 
     Raises InputError where the split holds no subject. Only a cine has such pairs: the images of every other
     source are aligned.
@@ -102,26 +103,26 @@ def acquired_pairs(config: DataConfig, split: Split, moving_modality: str) -> It
         if files.phase_labels is None:
             raise ValueError(f"{files.subject}: its images are aligned, expected the phases of a cine")
         (a, a_labels), (b, b_labels) = (
-            _read_labelled(image, labels)
+            map(slices_last, _read_labelled(image, labels))
             for image, labels in zip((files.a, files.b), files.phase_labels, strict=True)
         )
-        pair = Pair(files.subject, "as acquired", files.subject, a, b, a_labels, b_labels)
+        pair = Pair(files.subject, "as acquired", files.subject, a, b, a_labels.data, b_labels.data)
         yield pair if moving_modality == config.modality_a else pair.swapped()
 
 
-def _read_labelled(image: Path, labels: Path) -> tuple[Image, np.ndarray]:
-    """An image and its label map on the same grid."""
-    read, map_ = read_image(image), read_image(labels, labels=True).data
-    if map_.shape != read.data.shape:
-        raise InputError(f"{labels}: has shape {map_.shape}, its image {read.data.shape}")
-    return read, map_
+def _read_labelled(image: Path, labels: Path) -> tuple[Image, Image]:
+    """An image and its label map, of the same shape."""
+    pair = read_image(image), read_image(labels, labels=True)
+    if pair[0].data.shape != pair[1].data.shape:
+        raise InputError(f"{labels}: has shape {pair[1].data.shape}, its image {pair[0].data.shape}")
+    return pair
 
 
 def _read_pair(folder: Path, row: Mapping[str, str]) -> Pair:
     images, labels = {}, {}
     for name in ("moving", "fixed"):
         images[name], map_ = _read_labelled(folder / f"{name}.nii.gz", folder / f"{name}_seg.nii.gz")
-        labels[name] = map_[:, :, 0] if map_.shape[2] == 1 else map_
+        labels[name] = map_.data[:, :, 0] if map_.data.shape[2] == 1 else map_.data
     truth: tuple[PointMap | None, PointMap | None] = (None, None)
     if (folder / "gt.nii.gz").is_file():
         truth = _read_truth(folder / "gt.nii.gz", images["moving"], labels["moving"].ndim)

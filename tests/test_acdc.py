@@ -1,6 +1,7 @@
 """ACDC, from generated trees in the challenge's layout: its patients, the pairs of training and those of test."""
 
 import csv
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -46,22 +47,24 @@ def heart(phase: int) -> tuple[np.ndarray, np.ndarray]:
     return image.astype(np.int16), labels
 
 
-def write_patient(root: Path, name: str, group: str = "NOR", beat: bool = True) -> Path:
+def write_patient(
+    root: Path, name: str, group: str = "NOR", beat: bool = True, affine: np.ndarray = AFFINE
+) -> Path:
     folder = root / name
     folder.mkdir(parents=True)
     info = f"ED: 1\nES: {ES}\nGroup: {group}\nHeight: 184.0\nNbFrame: {PHASES}\nWeight: 95.0\n"
     (folder / "Info.cfg").write_text(info)
     images = [heart(phase)[0] for phase in range(PHASES)]
     if beat:
-        save(np.stack(images, axis=-1), folder / f"{name}_4d.nii.gz")
+        save(np.stack(images, axis=-1), folder / f"{name}_4d.nii.gz", affine)
     for frame in (1, ES):
-        save(images[frame - 1], folder / f"{name}_frame{frame:02d}.nii.gz")
-        save(heart(frame - 1)[1], folder / f"{name}_frame{frame:02d}_gt.nii.gz")
+        save(images[frame - 1], folder / f"{name}_frame{frame:02d}.nii.gz", affine)
+        save(heart(frame - 1)[1], folder / f"{name}_frame{frame:02d}_gt.nii.gz", affine)
     return folder
 
 
-def save(data: np.ndarray, path: Path) -> None:
-    nib.Nifti1Image(data, AFFINE).to_filename(path)
+def save(data: np.ndarray, path: Path, affine: np.ndarray = AFFINE) -> None:
+    nib.Nifti1Image(data, affine).to_filename(path)
 
 
 @pytest.fixture
@@ -411,6 +414,27 @@ def test_the_command_scores_hearts_as_they_are(
     with pytest.raises(SystemExit):
         main(["--model", str(root / "run"), "--split", "test", "--synthesis"])
     assert "the phases of a heart are not aligned" in capsys.readouterr().err
+
+
+# A short axis runs from right to left: the slices are sagittal, in part (rows: world axes; columns: the file's).
+TILTED = np.array([[0.0, 0.9, 8.0, 3.0], [-1.2, 0.72, -3.6, 40.0], [-0.9, -0.96, 4.8, 7.0], [0, 0, 0, 1]])
+
+
+def test_the_slices_of_a_tilted_heart_are_those_of_the_file(root: Path, config: DataConfig) -> None:
+    """In RAS order the slices come first: (3, 28, 24), and both in-plane axes are turned round."""
+    np.testing.assert_allclose(np.linalg.norm(TILTED[:3, :3], axis=0), [1.5, 1.5, 10.0])
+    for name in ("patient001", "patient003"):
+        shutil.rmtree(root / "training" / name)
+        write_patient(root / "training", name, affine=TILTED)
+    assert read_image(root / "training/patient001/patient001_frame01.nii.gz").data.shape == (3, 28, 24)
+    for element in drawn(config, 20, aligned=False):
+        (index, phase), other = seen(element["a"][::-1, ::-1]), seen(element["b"][::-1, ::-1])
+        assert index == other[0]
+        assert phase != other[1]
+    (pair,) = acquired_pairs(config, "test", "ED")
+    np.testing.assert_array_equal(pair.fixed.data, heart(ES - 1)[0][::-1, ::-1])
+    np.testing.assert_array_equal(pair.moving_labels, heart(0)[1][::-1, ::-1])
+    np.testing.assert_allclose(pair.moving.affine @ [27, 23, 2, 1], TILTED @ [0, 0, 2, 1])
 
 
 # --- strides, and training as a whole ---------------------------------------------------------------------
