@@ -1,18 +1,25 @@
 """ANTs, the reference that a learnt registration is measured against (needs ``antspyx``).
 
-Settings as well as we could find for T1 and FLAIR slices at 1.28 mm: the affine by Mattes mutual information
-(32 bins, every voxel sampled) as rigid, similarity, affine, each over the pyramid 6-4-2-1, the best of three
-starts turned by 0 and +-20 degrees about the centres of mass; SyN from there with mutual information (16
-bins), step 0.1, field smoothing 3.
+Settings as well as we could find, for each kind of images (docs/tables.md says how):
+
+- Brains, T1 and FLAIR slices at 1.28 mm: the affine by Mattes mutual information (32 bins, every voxel sampled)
+  as rigid, similarity, affine, each over the pyramid 6-4-2-1, the best of three starts turned by 0 and +-20
+  degrees about the centres of mass; SyN from there with mutual information (16 bins), step 0.1, field
+  smoothing 3.
+- Hearts, short-axis slices of two phases: SyN from where the patient lies, with mutual information (32 bins),
+  step 1.0 (ANTs' own 0.2 is far weaker here), field smoothing 3. The affine of the same name starts there too.
+
+The seed and the number of threads are fixed.
 """
 
 from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -29,25 +36,54 @@ _AFFINE = {
     "aff_shrink_factors": (6, 4, 2, 1),
     "aff_smoothing_sigmas": (3, 2, 1, 0),
 }
-_SYN = {
-    "syn_metric": "mattes",
-    "syn_sampling": 16,
-    "grad_step": 0.1,
-    "flow_sigma": 3,
-    "total_sigma": 0,
-    "reg_iterations": (100, 70, 20),
-}
-_STARTS = {1: (0.0,), 3: (0.0, -20.0, 20.0)}
+
+
+class AntsSettings(NamedTuple):
+    """What depends on the images.
+
+    angles: turns in degrees, in the first two axes, that the affine is started from, the best end being kept; the
+    first is what ANTs does by default. centred: whether a start brings the centres of mass together, or leaves
+    the images where they lie. syn: what ``ants.registration`` is told of SyN.
+    """
+
+    angles: tuple[float, ...]
+    centred: bool
+    syn: Mapping[str, Any]
+
+
+_MUTUAL_INFORMATION = {"syn_metric": "mattes", "flow_sigma": 3, "total_sigma": 0}
+BRAINS = AntsSettings(
+    angles=(0.0, -20.0, 20.0),
+    centred=True,
+    syn=_MUTUAL_INFORMATION | {"syn_sampling": 16, "grad_step": 0.1, "reg_iterations": (100, 70, 20)},
+)
+HEARTS = AntsSettings(
+    angles=(0.0,),
+    centred=False,
+    syn=_MUTUAL_INFORMATION | {"syn_sampling": 32, "grad_step": 1.0, "reg_iterations": (100, 100, 100, 50)},
+)
 
 
 class Ants:
-    """ANTs affine, and SyN from it. ANTs' own default is one start; the best of three is harder to beat."""
+    """ANTs affine, and SyN from it, from all starts of the settings (harder to beat) or ``starts`` of them.
 
-    def __init__(self, *, starts: int = 3, seed: int = 1, threads: int = 1) -> None:
-        if starts not in _STARTS:
-            raise ValueError(f"starts: expected one of {sorted(_STARTS)}, got {starts}")
+    Fewer starts than the settings have are named with the results: "ANTs SyN, 1 start".
+    """
+
+    def __init__(
+        self,
+        settings: AntsSettings = BRAINS,
+        *,
+        starts: int | None = None,
+        seed: int = 1,
+        threads: int = 1,
+    ) -> None:
+        self._settings, self._angles = settings, settings.angles[:starts]
+        if starts is not None and not 1 <= starts <= len(settings.angles):
+            raise ValueError(f"starts: expected 1 to {len(settings.angles)}, got {starts}")
+        fewer = len(self._angles) < len(settings.angles)
+        self._suffix = f", {starts} start{'s' * (starts != 1)}" if fewer else ""
         self._ants = _import_ants(seed, threads)
-        self._angles = _STARTS[starts]
 
     def __call__(self, pair: Pair) -> list[Result]:
         moving, fixed = (self._image(pair, which) for which in ("moving", "fixed"))
@@ -56,16 +92,21 @@ class Ants:
             affine = self._best_affine(fixed, moving, Path(folder))
             affine_times = watch.read()
             syn = self._ants.registration(
-                fixed, moving, "SyNOnly", initial_transform=[str(affine)], outprefix=f"{folder}/syn_", **_SYN
+                fixed,
+                moving,
+                "SyNOnly",
+                initial_transform=[str(affine)],
+                outprefix=f"{folder}/syn_",
+                **self._settings.syn,
             )
             syn_times = watch.read()
             linear = self._voxel_affine(affine, pair)
             outward = self._displacement(_warp_file(syn["fwdtransforms"]), pair.spacing("fixed"))
             back = self._displacement(_warp_file(syn["invtransforms"]), pair.spacing("fixed"))
         return [
-            Result("ANTs affine", linear, linear.inverse(), affine_times),
+            Result(f"ANTs affine{self._suffix}", linear, linear.inverse(), affine_times),
             Result(
-                "ANTs SyN",
+                f"ANTs SyN{self._suffix}",
                 AffineAfterDisplacement(outward, linear),
                 Chain((linear.inverse(), back)),
                 syn_times,
@@ -103,8 +144,10 @@ class Ants:
         return min(found)[1]
 
     def _start(self, fixed: Any, moving: Any, angle: float, folder: Path) -> Path:
-        """A turn by ``angle`` degrees in the first two axes that takes one centre of mass to the other."""
+        """A turn by ``angle`` degrees in the first two axes about the centre of mass of ``fixed``, which goes to
+        that of ``moving`` where the settings say so."""
         centres = [np.asarray(self._ants.get_center_of_mass(image)) for image in (fixed, moving)]
+        shift = centres[1] - centres[0] if self._settings.centred else np.zeros(fixed.dimension)
         linear = np.eye(fixed.dimension)
         cosine, sine = np.cos(np.deg2rad(angle)), np.sin(np.deg2rad(angle))
         linear[:2, :2] = [[cosine, -sine], [sine, cosine]]
@@ -114,7 +157,7 @@ class Ants:
             precision="float",
             matrix=linear,
             center=list(centres[0]),
-            translation=list(centres[1] - centres[0]),
+            translation=list(shift),
         )
         path = folder / f"start_{angle:+.0f}.mat"
         self._ants.write_transform(transform, str(path))

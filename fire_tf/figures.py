@@ -32,7 +32,7 @@ _GRID_LINES = 24
 _TILES = 8
 _COLUMNS = 4
 _OUTLINES = ("tab:blue", "tab:orange", "tab:green", "tab:red", "tab:purple")
-_MARGIN = 12
+_MARGIN = 0.2  # of the image's size, around the structures
 
 
 def draw_registration(found: Registration, path: Path, names: tuple[str, str] = ("moving", "fixed")) -> None:
@@ -157,7 +157,13 @@ def _show_outlines(
         for mask, drawn, width in ((labels == value, "white", 0.6), (warped == value, colour, 1.2)):
             if mask.any():
                 panel.contour(mask.T.astype(float), [0.5], colors=[drawn], linewidths=width)
-    _look_at(panel, np.isin(labels, list(structures)) | np.isin(plane.cut(own), list(structures)))
+    # The surroundings of the structures alone: hearts are a small part of their images.
+    inside = np.argwhere(np.isin(labels, list(structures)))
+    if len(inside):
+        margin = np.array(labels.shape) * _MARGIN
+        low, high = inside.min(axis=0) - margin, inside.max(axis=0) + margin
+        panel.set_xlim(max(low[0], -0.5), min(high[0], labels.shape[0] - 0.5))
+        panel.set_ylim(max(low[1], -0.5), min(high[1], labels.shape[1] - 0.5))
     panel.set_axis_off()
 
 

@@ -49,13 +49,13 @@ def summarise(scores: Scores) -> list[Row]:
     structures' means; its sd is that of the pairs' own averages.
     """
     rows: list[Row] = []
-    for keys, labels in _grouped(scores.labels, ("level", "direction", "method")).items():
+    for keys, labels in grouped(scores.labels, ("level", "direction", "method")).items():
         common: Row = dict(zip(("level", "direction", "method"), keys, strict=True))
         for measure in ("dice", "hd95_mm"):
             per_structure = {
-                name[0]: _values(group, measure) for name, group in _grouped(labels, ("structure",)).items()
+                name[0]: _values(group, measure) for name, group in grouped(labels, ("structure",)).items()
             }
-            per_pair = [_mean(_values(group, measure)) for group in _grouped(labels, ("pair",)).values()]
+            per_pair = [_mean(_values(group, measure)) for group in grouped(labels, ("pair",)).values()]
             rows += [
                 common | {"structure": name, "measure": measure} | _statistics(values)
                 for name, values in per_structure.items()
@@ -64,7 +64,7 @@ def summarise(scores: Scores) -> list[Row]:
                 "mean": _mean([_mean(values) for values in per_structure.values()])
             }
             rows.append(common | {"structure": MEAN, "measure": measure} | mean)
-        pairs = _grouped(scores.pairs, ("level", "direction", "method"))[keys]
+        pairs = grouped(scores.pairs, ("level", "direction", "method"))[keys]
         rows += [
             common | {"structure": "", "measure": measure} | _statistics(_values(pairs, measure))
             for measure in _PAIR_MEASURES
@@ -75,8 +75,8 @@ def summarise(scores: Scores) -> list[Row]:
 def differences(
     scores: Scores,
     *,
-    baselines: Sequence[str] = ("ANTs affine", "ANTs SyN"),
-    ours: Sequence[str] = ("FIRE affine", "FIRE"),
+    baselines: Sequence[str] = ("ANTs affine", "ANTs affine, 1 start", "ANTs SyN", "ANTs SyN, 1 start"),
+    ours: Sequence[str] = ("FIRE affine", "FIRE", "FIRE refined"),
     seed: int = 0,
 ) -> list[Row]:
     """Dice of our methods less that of every baseline present, on the same pairs, with 95 % bootstrap
@@ -87,8 +87,8 @@ def differences(
     intervals so.
     """
     rows: list[Row] = []
-    for keys, labels in _grouped(scores.labels, ("level", "direction")).items():
-        by_method = _grouped(labels, ("method",))
+    for keys, labels in grouped(scores.labels, ("level", "direction")).items():
+        by_method = grouped(labels, ("method",))
         for method in ours:
             for baseline in baselines:
                 if (method,) in by_method and (baseline,) in by_method:
@@ -149,23 +149,23 @@ def _column_means(tables: np.ndarray) -> np.ndarray:
 def format_summary(rows: Sequence[Row]) -> str:
     """The summary as text: a table per level and direction, a line per method, Dice in %."""
     lines: list[str] = []
-    for (level, direction), group in _grouped(rows, ("level", "direction")).items():
+    for (level, direction), group in grouped(rows, ("level", "direction")).items():
         names = list(dict.fromkeys(str(row["structure"]) for row in group if row["measure"] == "dice"))
         lines += ["", f"{level}, {direction}: Dice in %, mean ± sd; HD95 and distances in mm"]
-        lines.append(f"{'':17}" + "".join(f"{name:>14}" for name in [*names, *_HEADINGS]))
-        for (method,), own in _grouped(group, ("method",)).items():
+        lines.append(f"{'':22}" + "".join(f"{name:>14}" for name in [*names, *_HEADINGS]))
+        for (method,), own in grouped(group, ("method",)).items():
             found = {(str(row["measure"]), str(row["structure"])): row for row in own}
             cells = [_cell(found[("dice", name)], scale=100) for name in names]
             cells.append(_cell(found[("hd95_mm", MEAN)]))
             cells += [_cell(found[(measure, "")], digits=2) for measure in _PRINTED]
-            lines.append(f"{method:17}" + "".join(f"{cell:>14}" for cell in cells))
+            lines.append(f"{method:22}" + "".join(f"{cell:>14}" for cell in cells))
     return "\n".join(lines[1:])
 
 
 def format_differences(rows: Sequence[Row]) -> str:
     """The differences as text, in points of Dice."""
     lines = ["Difference in points of Dice [95 % interval over pairs]"]
-    for (level, direction, method, baseline), group in _grouped(
+    for (level, direction, method, baseline), group in grouped(
         rows, ("level", "direction", "method", "baseline")
     ).items():
         cells = [
@@ -182,7 +182,7 @@ def _cell(row: Row, digits: int = 1, scale: float = 1.0) -> str:
     return "-" if not np.isfinite(mean) else f"{mean:.{digits}f} ± {deviation:.{digits}f}"
 
 
-def _grouped(rows: Iterable[Row], keys: tuple[str, ...]) -> dict[tuple[str, ...], list[Row]]:
+def grouped(rows: Iterable[Row], keys: tuple[str, ...]) -> dict[tuple[str, ...], list[Row]]:
     """Rows by the values of some columns, in the order in which they come first."""
     groups: dict[tuple[str, ...], list[Row]] = defaultdict(list)
     for row in rows:

@@ -290,12 +290,32 @@ def test_ants_finds_the_rotation_both_ways(pair_folder: Path) -> None:
         read_pairs(pair_folder), [Unaligned(), Ants(starts=1)], structures=STRUCTURES, directions=NAMES
     )
     for direction in NAMES:
-        for method in ("ANTs affine", "ANTs SyN"):
+        for method in ("ANTs affine, 1 start", "ANTs SyN, 1 start"):
             row = rows_of(scores, method, direction)
             assert row["dice"] > rows_of(scores, "unaligned", direction)["dice"] + 0.1
             assert row["distance_mm"] < 1.5
             assert row["consistency_mm"] < 0.2
     assert {row["baseline"] for row in differences(scores, ours=("unaligned",))} == {
-        "ANTs affine",
-        "ANTs SyN",
+        "ANTs affine, 1 start",
+        "ANTs SyN, 1 start",
     }
+
+
+def test_ants_on_hearts_starts_where_the_patient_lies(pair_folder: Path) -> None:
+    pytest.importorskip("ants")
+    from fire_tf.baselines import BRAINS, HEARTS, Ants
+
+    (pair,) = read_pairs(pair_folder)
+    for settings, moved in ((HEARTS, 0.0), (BRAINS, 1.0)):
+        ants = Ants(settings)
+        images = [ants._image(pair, which) for which in ("fixed", "moving")]
+        start = ants._start(*images, 0.0, pair_folder)
+        shift = ants._voxel_affine(start, pair)(np.zeros((1, 2)))
+        assert (np.abs(shift).max() > 0.5) == bool(moved)
+    assert [Ants(BRAINS, starts=2)._suffix, Ants(BRAINS)._suffix, Ants(HEARTS)._suffix] == [
+        ", 2 starts",
+        "",
+        "",
+    ]
+    with pytest.raises(ValueError, match="1 to 1, got 3"):
+        Ants(HEARTS, starts=3)

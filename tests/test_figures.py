@@ -7,8 +7,11 @@ import pytest
 from fake_model import KnownModel, brain_like, inverse_affine, turned
 from matplotlib.image import imread
 
-from fire_tf.figures import draw_curves, draw_registration, draw_synthesis
+from fire_tf.figures import draw_curves, draw_outlines, draw_registration, draw_synthesis
 from fire_tf.images import Image
+from fire_tf.methods import Result
+from fire_tf.pairs import Pair
+from fire_tf.pointmaps import AffineMap
 from fire_tf.registration import register_pair
 
 
@@ -48,3 +51,27 @@ def test_synthesis_rows_are_drawn(tmp_path: Path) -> None:
     image = np.where(brain_like((24, 20)) > 0, 0.5, -1.0)
     draw_synthesis({"sub-1": {"T1": image, "FLAIR": -image}}, tmp_path / "synthesis.png")
     assert imread(tmp_path / "synthesis.png").std() > 0.05
+
+
+@pytest.mark.parametrize("size", [(40, 36), (20, 24, 6)])
+def test_outlines_lie_where_the_map_brings_the_labels(size: tuple[int, ...], tmp_path: Path) -> None:
+    """A shift of 8 voxels to the right: in colour what was warped, in white the target's own, which a perfect map
+    covers."""
+    labels = np.zeros(size, np.uint8)
+    labels[(slice(10, 16), slice(10, 20), slice(3, None))[: len(size)]] = 1
+    grey = np.zeros((*size, 1)[:3], np.float32)
+    image = Image(grey, np.diag([2.0, 2.0, 5.0, 1.0]), "image")
+    pair = Pair("p", "l", "s", image, image, labels, np.roll(labels, -8, axis=0))
+    shifted = np.eye(len(size) + 1)
+    shifted[0, -1] = 8
+    still, found = AffineMap.identity(len(size)), AffineMap(shifted)
+
+    def white(to_moving: AffineMap) -> int:
+        results = [Result("method", to_moving, to_moving.inverse())]
+        draw_outlines(pair, results, {1: "LV"}, ("a onto b", "b onto a"), tmp_path / "outlines.png")
+        picture = imread(tmp_path / "outlines.png")[..., :3]
+        blue = (picture[..., 2] > 0.6) & (picture[..., 0] < 0.3)
+        assert blue.sum() > 50
+        return int((picture.min(axis=-1) > 0.5).sum())
+
+    assert white(still) > white(found) + 100
