@@ -124,7 +124,7 @@ def test_metrics_have_a_row_per_epoch_and_the_terms_of_its_objective(run: Path) 
     table = rows(run)
     assert [int(row["step"]) for row in table] == EPOCH_ENDS
     assert [row["stage"] for row in table] == ["first"] * 2 + ["second"] * 2 + ["third"] * 3
-    terms = {"first": "syn_cyc", "second": "known", "third": "reg_acc"}
+    terms = {"first": "syn_acc", "second": "known", "third": "reg_acc"}
     for row in table:
         for stage, term in terms.items():
             assert bool(row[f"val_{term}"]) == (
