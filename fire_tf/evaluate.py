@@ -66,6 +66,7 @@ def evaluate(
         for result in results:
             scores.extend(score(pair, result, structures, directions))
         if pictures:
+            pictures.mkdir(parents=True, exist_ok=True)
             name = re.sub(r"[^\w.-]+", "_", pair.name)
             draw_outlines(pair, results, structures, directions, pictures / f"{name}.png")
         if progress:
@@ -154,7 +155,7 @@ def _parser() -> argparse.ArgumentParser:
         type=int,
         nargs="+",
         choices=(1, 3),
-        help="starts of ANTs' affine search, of which the best result is kept (default: 3; of a table 3 and 1)",
+        help="starts of ANTs' affine search, the best of which is kept; hearts have one (default: 3, of a table 3 1)",
     )
     parser.add_argument(
         "--synthesis",
@@ -171,13 +172,12 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command; see the module's docstring."""
     options = _parser().parse_args(arguments)
-    model, config, folder = _experiment(options)
+    config, folder = _experiment(options)
     if options.synthesis and config.data.cine:
         raise InputError("--synthesis: compares aligned images, and the phases of a heart are not aligned")
+    ants = _ants(options, config)  # so that a missing package is not found out after the training
+    model = _model(options, config, folder)
     output = options.output or folder / "evaluation"
-    pictures = output / "pictures" if options.table else None
-    if pictures:
-        pictures.mkdir(parents=True, exist_ok=True)
     moving, fixed = modalities(model, options.moving_modality)
     count = options.count
     if count is None and options.table and not config.data.cine:
@@ -189,11 +189,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     scores = evaluate(
         pairs,
-        _methods(options, config, model, moving),
+        _methods(options, config, model, moving, ants),
         structures=config.data.structures or DEFAULT_STRUCTURES,
         directions=(f"{moving} onto {fixed}", f"{fixed} onto {moving}"),
         progress=sys.stderr.isatty(),
-        pictures=pictures,
+        pictures=output / "pictures" if options.table else None,
     )
     write_scores(scores, output)
     print(format_summary(summarise(scores)))
@@ -208,24 +208,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"\nwritten to {output}")
 
 
-def _experiment(options: argparse.Namespace) -> tuple[FIRE, Config, Path]:
-    """The model, its config and its folder; ``--config`` trains a model where the folder holds none."""
+def _experiment(options: argparse.Namespace) -> tuple[Config, Path]:
+    """The config and the folder of the model that is measured."""
+    if options.config is not None:
+        config = load_config(options.config, options.overrides)
+        return config, options.model or Path("runs") / config.name
+    if options.model is None:
+        raise InputError("give --model, a trained model, or --config, an experiment")
+    return load_config(run_config(options.model), options.overrides), options.model
+
+
+def _model(options: argparse.Namespace, config: Config, folder: Path) -> FIRE:
+    """The model in ``folder``; where it holds none, ``--config`` trains it first."""
     # TensorFlow takes seconds to load, which a request for help need not wait for.
     from fire_tf.model_folder import load_model
 
-    if options.config is None:
-        if options.model is None:
-            raise InputError("give --model, a trained model, or --config, an experiment")
-        config = load_config(run_config(options.model), options.overrides)
-        return load_model(options.model), config, options.model
-    config = load_config(options.config, options.overrides)
-    folder = options.model or Path("runs") / config.name
-    _train_where_absent(config, folder, options.config)
-    trained = load_config(run_config(folder))
-    others = [name for name in _RECIPE if getattr(trained, name) != getattr(config, name)]
-    if others:
-        print(f"note: {folder} was trained with another {', '.join(others)} than asked for", file=sys.stderr)
-    return load_model(folder), config, folder
+    if options.config is not None:
+        _train_where_absent(config, folder, options.config)
+        trained = load_config(run_config(folder))
+        others = [name for name in _RECIPE if getattr(trained, name) != getattr(config, name)]
+        if others:
+            print(f"note: {folder} was trained with another {', '.join(others)}", file=sys.stderr)
+    return load_model(folder)
 
 
 def _train_where_absent(config: Config, folder: Path, name: str) -> None:
@@ -242,12 +246,19 @@ def _train_where_absent(config: Config, folder: Path, name: str) -> None:
         train(config, folder, quiet=not sys.stderr.isatty())
 
 
-def _methods(options: argparse.Namespace, config: Config, model: FIRE, moving: str) -> list[Method]:
-    """Everything that is measured, in the order of the paper's columns."""
-    ants: list[Method] = []
-    if options.table or options.baselines == "ants":
-        starts = options.ants_starts or ([3, 1] if options.table else [3])
-        ants = [Ants(HEARTS)] if config.data.cine else [Ants(BRAINS, starts=number) for number in starts]
+def _ants(options: argparse.Namespace, config: Config) -> list[Method]:
+    if not options.table and options.baselines != "ants":
+        return []
+    if config.data.cine:
+        return [Ants(HEARTS)]
+    starts = options.ants_starts or ([3, 1] if options.table else [3])
+    return [Ants(BRAINS, starts=number) for number in starts]
+
+
+def _methods(
+    options: argparse.Namespace, config: Config, model: FIRE, moving: str, ants: Sequence[Method]
+) -> list[Method]:
+    """Everything that is measured; stacks of slices go through a 2D model slice by slice."""
     fire = Fire(model, moving, refined=options.refine)
     methods: list[Method] = [Unaligned(), fire, *ants, TrueDeformation()]
     if config.data.cine and model.ndim == 2:

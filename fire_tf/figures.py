@@ -32,7 +32,7 @@ _GRID_LINES = 24
 _TILES = 8
 _COLUMNS = 4
 _OUTLINES = ("tab:blue", "tab:orange", "tab:green", "tab:red", "tab:purple")
-_MARGIN = 0.2  # of the image's size, around the structures
+_MARGIN = 0.1  # of the image's size, around the structures
 
 
 def draw_registration(found: Registration, path: Path, names: tuple[str, str] = ("moving", "fixed")) -> None:
