@@ -109,10 +109,7 @@ class ShadingConfig:
     """Ranges of the random shading (`fire_tf.shading`) of what G sees while the warm-ups train; default: none."""
 
     strength: Annotated[tuple[NotNegative, NotNegative], Ordered()] = (0.0, 0.0)  # max |ln gain|
-    gamma: Annotated[tuple[Positive, Positive], Ordered()] = (
-        1.0,
-        1.0,
-    )  # exponent of the grey values in [0, 1]
+    gamma: Annotated[tuple[Positive, Positive], Ordered()] = (1.0, 1.0)  # exponent of grey values in [0, 1]
 
 
 @dataclass(frozen=True)
