@@ -29,13 +29,8 @@ BACKGROUND = -1.0
 """The normalised value of what lies outside the object and outside the image."""
 
 _SAME_SPACING = 1e-3  # relative: spacings that differ by less are one spacing (headers are float32)
-_UNREADABLE = (
-    EOFError,
-    OSError,
-    ValueError,
-    zlib.error,
-    OverflowError,
-)  # what nibabel lets through for a damaged file
+# What nibabel lets through for a damaged file.
+_UNREADABLE = (EOFError, OSError, OverflowError, ValueError, zlib.error)
 _FLAT = 1e-6  # volume of the box of unit axes below which they count as lying in one plane
 _VOXEL_SIZES = (1e-3, 1e3)  # mm
 _TISSUE = 0.05  # part of the range above the background below which a voxel counts as empty (noise)
