@@ -6,7 +6,7 @@ value out of range is an `InputError` of one line with the file and the key's fu
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
@@ -110,6 +110,12 @@ class ShadingConfig:
 
     strength: Annotated[tuple[NotNegative, NotNegative], Ordered()] = (0.0, 0.0)  # max |ln gain|
     gamma: Annotated[tuple[Positive, Positive], Ordered()] = (1.0, 1.0)  # exponent of grey values in [0, 1]
+    # standard deviation of the logarithms of a rising curve's slopes; 0 is a straight line
+    curve: Annotated[tuple[NotNegative, NotNegative], Ordered()] = (0.0, 0.0)
+    noise: Annotated[tuple[Fraction, Fraction], Ordered()] = (
+        0.0,
+        0.0,
+    )  # its standard deviation, part of the range
 
 
 @dataclass(frozen=True)
@@ -196,6 +202,9 @@ class Config:
     seed: Annotated[int, Between(0)] = 1
     deformation: DeformationConfig = DeformationConfig()
     common: DeformationConfig = DeformationConfig()
+    mirror: tuple[
+        Annotated[int, Between(0, 2)], ...
+    ] = ()  # axes of the canvas along which half of the draws are mirrored
     shading: ShadingConfig | None = None
     network: NetworkConfig = NetworkConfig()
     weights: LossWeights = LossWeights()
@@ -205,6 +214,8 @@ class Config:
     def __post_init__(self) -> None:
         if not self.name or Path(self.name).name != self.name:
             raise ValueError(f"name: expected the name of a folder under runs/, got {self.name!r}")
+        if any(axis >= self.data.ndim for axis in self.mirror):
+            raise ValueError(f"mirror: expected axes from 0 to {self.data.ndim - 1}, got {list(self.mirror)}")
         if not self.stages:
             raise ValueError("stages: expected at least one stage")
         names = [stage.name for stage in self.stages]
@@ -238,6 +249,13 @@ def save_config(config: Config, path: str | Path) -> None:
         encoding="utf-8",
     )
     os.replace(beside, path)
+
+
+def recipe_differences(one: Config, other: Config) -> list[str]:
+    """Keys in which two configs train differently; where the images lie and how many threads work does not count."""
+    ignored = {"name", "data", "validation", "threads"}
+    keys = [key.name for key in fields(Config) if key.name not in ignored]
+    return [key for key in keys if getattr(one, key) != getattr(other, key)]
 
 
 def find_config(name_or_path: str | Path) -> Path:

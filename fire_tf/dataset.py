@@ -18,6 +18,7 @@ then one phase twice, else two different phases of a patient, in any order; both
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -80,6 +81,7 @@ def build_dataset(
     start: int = 0,
     aligned: bool = True,
     shading: ShadingConfig | None = None,
+    mirror: Sequence[int] = (),
 ) -> tf.data.Dataset:
     """Batches of freshly deformed pairs; element i depends on (seed, i) alone.
 
@@ -88,6 +90,7 @@ def build_dataset(
     repeat: draw without end (full batches); else every sample once, the last batch as it comes.
     start: number of the first element, so that a run goes on where it stopped.
     shading: ranges of the shading of `shaded_a` and `shaded_b`; None leaves the two out.
+    mirror: axes along which both images are mirrored before anything else, each in half of the draws.
     aligned: whether the images of a pair must be aligned but for D; every source but a cine has no others.
     """
     if moving not in ("a", "b", "either"):
@@ -97,7 +100,7 @@ def build_dataset(
     quieten_xla()
     stock = _load_stock(config, split)
     pairing = "stored" if not config.cine else "same" if aligned else "different"
-    draw = _Draw(stock, deformation, common, moving, seed, pairing, shading)
+    draw = _Draw(stock, deformation, common, moving, seed, pairing, shading, tuple(mirror))
     # The order of steps: numbers are counted, not images, so skipping costs nothing; everything random
     # is then made from (seed, number), so parallel workers cannot change it; the element is drawn,
     # warped and only then batched, and prefetching comes last, so that batches are made while the model
@@ -166,8 +169,9 @@ class _Draw:
         seed: int,
         pairing: str,
         shading: ShadingConfig | None,
+        mirror: tuple[int, ...],
     ):
-        self.stock, self.moving, self.seed, self.pairing = stock, moving, seed, pairing
+        self.stock, self.moving, self.seed, self.pairing, self.mirror = stock, moving, seed, pairing, mirror
         self.deformation, self.common, self.shading = deformation, common, shading
         self.canvas = tuple(stock.images.shape[1:])
         self._make = tf.function(self._element, jit_compile=True)
@@ -181,6 +185,8 @@ class _Draw:
         pair = self._pair(index, tf.random.experimental.stateless_fold_in(seed, 3))
         sample = [tf.gather(self.stock.images, image) for image in pair]
         sample.append(tf.gather(self.stock.extent, index))
+        if self.mirror:
+            sample = self._mirrored(sample, tf.random.experimental.stateless_fold_in(seed, 6))
         drawn = [
             None if ranges is None else deformations.draw_parameters(ranges, self.canvas, seed)
             for ranges, seed in ((self.common, seeds[0]), (self.deformation, seeds[1]))
@@ -189,9 +195,19 @@ class _Draw:
         if self.shading is not None:
             for which, name in enumerate("ab"):
                 fresh = tf.random.experimental.stateless_fold_in(seed, 4 + which)
-                shading = draw_shading(self.shading, len(self.canvas), fresh)
+                shading = draw_shading(self.shading, self.canvas, fresh)
                 element[f"shaded_{name}"] = self._shade(element[name], shading)
         return element
+
+    def _mirrored(self, sample: Sequence[tf.Tensor], seed: tf.Tensor) -> list[tf.Tensor]:
+        """Images (*canvas) and the extent (k, n) of their object, turned round along a drawn choice of axes."""
+        turned = tf.random.stateless_uniform([len(self.mirror)], seed) < 0.5
+        *images, extent = sample
+        for which, axis in enumerate(self.mirror):
+            images = [tf.where(turned[which], tf.reverse(image, [axis]), image) for image in images]
+            sign = 1.0 - 2.0 * tf.one_hot(axis, len(self.canvas))
+            extent = tf.where(turned[which], extent * sign, extent)
+        return [*images, extent]
 
     def _sample_index(self, number: tf.Tensor) -> tf.Tensor:
         """Every sample once per epoch, in an order that depends on the seed and the epoch."""

@@ -11,7 +11,7 @@ from fire_tf.config import Config, DeformationConfig, Split
 from fire_tf.dataset import load_subjects
 from fire_tf.deformations import affine_matrix, draw_parameters, keep_inside, smooth_field
 from fire_tf.errors import InputError
-from fire_tf.images import BACKGROUND, Image
+from fire_tf.images import BACKGROUND, Image, foreground
 from fire_tf.pairs import Pair
 from fire_tf.pointmaps import (
     AffineAfterDisplacement,
@@ -69,7 +69,7 @@ def draw_map(ranges: DeformationConfig, image: np.ndarray, seed: tuple[int, int]
     canvas = image.shape
     drawn = draw_parameters(ranges, canvas, tf.constant(seed, tf.int32))
     centre = (np.asarray(canvas) - 1) / 2
-    tissue = tf.constant(np.argwhere(image > BACKGROUND) - centre, tf.float32)
+    tissue = tf.constant(np.argwhere(foreground(image)) - centre, tf.float32)
     affine = keep_inside(affine_matrix(drawn), tissue, canvas, drawn.peak)
     field = smooth_field(drawn.control, drawn.peak, canvas, ranges.control_points)
     return AffineAfterDisplacement(DisplacementMap(field.numpy()), AffineMap.centred(affine.numpy(), canvas))

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fire_tf.baselines import BRAINS, HEARTS, Ants
-from fire_tf.config import Config, Split, load_config
+from fire_tf.config import Config, Split, load_config, recipe_differences
 from fire_tf.drawn_pairs import draw_pairs
 from fire_tf.errors import InputError, exit_cleanly
 from fire_tf.figures import draw_outlines
@@ -41,10 +41,6 @@ from fire_tf.table import PAIRS_DRAWN, format_table, paper_table
 
 if TYPE_CHECKING:
     from fire_tf.model import FIRE
-
-
-_RECIPE = ("seed", "stages", "network", "weights", "deformation", "common", "shading")
-"""Keys of a config that decide, beside the images, what a training ends with."""
 
 
 def evaluate(
@@ -225,8 +221,7 @@ def _model(options: argparse.Namespace, config: Config, folder: Path) -> FIRE:
 
     if options.config is not None:
         _train_where_absent(config, folder, options.config)
-        trained = load_config(run_config(folder))
-        others = [name for name in _RECIPE if getattr(trained, name) != getattr(config, name)]
+        others = recipe_differences(load_config(run_config(folder)), config)
         if others:
             print(f"note: {folder} was trained with another {', '.join(others)}", file=sys.stderr)
     return load_model(folder)

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from fire_tf.build import build_model
 from fire_tf.cache import find_subjects, load_split
-from fire_tf.config import Config, Stage, load_config, save_config
+from fire_tf.config import Config, Stage, load_config, recipe_differences, save_config
 from fire_tf.dataset import build_dataset
 from fire_tf.errors import InputError, exit_cleanly
 from fire_tf.losses import Losses
@@ -140,6 +140,7 @@ def _dataset(
         start=start,
         aligned=stage.objective != "paper",  # the others start from what D alone moved
         shading=config.shading if split == "train" and stage.objective != "paper" else None,
+        mirror=config.mirror if split == "train" else (),
     )
 
 
@@ -180,10 +181,15 @@ def train(config: Config, folder: Path, *, resume: bool = False, quiet: bool = F
     """Run every stage of ``config`` into the run folder and return the trained model.
 
     Raises:
-        InputError: the folder holds a run already and ``resume`` is not set, or ``resume`` finds no run in it.
+        InputError: the folder holds a run already and ``resume`` is not set, or ``resume`` finds no run in it, or one
+            that was begun with another recipe.
     """
     if resume and not (folder / "config.yaml").is_file():
         raise InputError(f"{folder}: no run to resume (it holds no config.yaml)")
+    if resume and (others := recipe_differences(load_config(folder / "config.yaml"), config)):
+        raise InputError(
+            f"{folder}: was begun with another {', '.join(others)}; resume it with its own config.yaml"
+        )
     if not resume and folder.exists() and any(folder.iterdir()):
         raise InputError(
             f"{folder}: holds a run already; give --resume to go on with it, or another --output"

@@ -115,11 +115,18 @@ def test_overrides_reach_sections_lists_and_new_keys(small):
         ("seed", "expected KEY=VALUE"),
         ("seed=[", "line 1"),
         ("stages=[]", "stages: expected at least one stage"),
+        ("mirror=[3]", "mirror[0]: "),
     ],
 )
 def test_misspelt_overrides_are_refused(small, override, words):
     small.write_text(MINIMAL + "seed: 1\n")
     assert words in refusal(small, override)
+
+
+def test_slices_are_mirrored_along_their_own_axes_alone(small):
+    flat = ["data.ndim=2", "data.spacing=1"]
+    assert load_config(small, [*flat, "mirror=[0, 1]"]).mirror == (0, 1)
+    assert "mirror: expected axes from 0 to 1, got [2]" in refusal(small, *flat, "mirror=[2]")
 
 
 @pytest.mark.parametrize(

@@ -187,6 +187,35 @@ def test_the_object_stays_on_the_canvas(config: DataConfig) -> None:
             )  # a fringe
 
 
+def test_mirrored_draws_are_the_stored_images_turned_round(config: DataConfig) -> None:
+    still = {"deformation": None, "common": None}
+    seen = set()
+    for plain, drawn in zip(
+        elements(config, 12, **still), elements(config, 12, mirror=(0,), **still), strict=True
+    ):
+        turned = not np.array_equal(plain["a"], drawn["a"])
+        seen.add(turned)
+        for name in "ab":
+            np.testing.assert_array_equal(drawn[name], plain[name][::-1] if turned else plain[name])
+    assert seen == {True, False}
+
+
+def test_the_mirrored_object_stays_on_the_canvas(config: DataConfig, tmp_path: Path) -> None:
+    for name in ("T1", "FLAIR"):  # lopsided, so that the extent of the mirrored object differs
+        path = tmp_path / "images" / "s0" / f"{name}.nii.gz"
+        half = nib.load(path).get_fdata()
+        half[10:] = 0
+        nib.Nifti1Image(half.astype(np.float32), np.diag([2.0, 2.0, 2.0, 1.0])).to_filename(path)
+    far = DeformationConfig(translation=(1.0, 1.0))
+    one = replace(config, split={"train": ("s0",), "test": ("s2",)})
+    still = elements(one, 16, deformation=None, common=None)
+    for stored, shifted in zip(
+        still, elements(one, 16, deformation=far, common=None, mirror=(0, 1)), strict=True
+    ):
+        for name in "ab":
+            np.testing.assert_allclose((shifted[name] + 1).sum(), (stored[name] + 1).sum(), rtol=0.05)
+
+
 def test_bad_arguments_are_refused(config: DataConfig) -> None:
     with pytest.raises(ValueError, match="moving must be"):
         elements(config, 1, moving="both")

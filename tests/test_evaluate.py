@@ -205,6 +205,8 @@ def test_drawn_maps_repeat_and_keep_the_brain_inside(shape: tuple[int, ...]) -> 
     border[(slice(1, -1),) * len(shape)] = False
     assert moved.sum() > 0.6 * (image > 0).sum()
     assert not (moved & border).any()
+    noise_in_air = np.where(image > 0, image, image + np.random.default_rng(0).uniform(0, 0.05, shape))
+    np.testing.assert_array_equal(draw_map(ranges, noise_in_air, (1, 4))(points), first(points))
 
 
 def test_grey_value_table_is_the_conditional_mean() -> None:

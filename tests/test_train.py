@@ -177,6 +177,7 @@ def test_resuming_a_finished_run_writes_its_model_again(config: Path, run: Path,
         (["--set", "network.filtres=[1,2,3]"], "nearest known: filters"),
         (["--set", "data.root=nowhere", "--output", "new"], "nowhere"),
         (["--resume", "--output", "new"], "no run to resume"),
+        (["--resume", "--set", "stages.0.steps=99"], "was begun with another stages"),
     ],
 )
 def test_errors_are_one_line_and_exit_code_2(
