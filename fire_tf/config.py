@@ -200,6 +200,7 @@ class Config:
     data: DataConfig
     stages: tuple[Stage, ...]
     seed: Annotated[int, Between(0)] = 1
+    init: str | None = None  # a trained model, or its run folder, whose weights the networks start from
     deformation: DeformationConfig = DeformationConfig()
     common: DeformationConfig = DeformationConfig()
     mirror: tuple[

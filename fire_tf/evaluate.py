@@ -32,6 +32,7 @@ from fire_tf.errors import InputError, exit_cleanly
 from fire_tf.figures import draw_outlines
 from fire_tf.grey_values import measure_synthesis
 from fire_tf.methods import Fire, Method, TrueDeformation, Unaligned
+from fire_tf.model_paths import find_model, run_config
 from fire_tf.pairs import Pair, acquired_pairs, read_pairs
 from fire_tf.registration import modalities
 from fire_tf.scoring import DEFAULT_STRUCTURES, Scores, score
@@ -228,7 +229,6 @@ def _model(options: argparse.Namespace, config: Config, folder: Path) -> FIRE:
 
 
 def _train_where_absent(config: Config, folder: Path, name: str) -> None:
-    from fire_tf.model_folder import find_model
     from fire_tf.train import train
 
     try:
@@ -260,14 +260,6 @@ def _methods(
         window = [size * step for size, step in zip(config.data.canvas, config.data.spacing, strict=True)]
         methods = [SliceBySlice(method, window) for method in methods]
     return methods
-
-
-def run_config(model: Path) -> Path:
-    """The config that was saved with a model: in its own folder or in the run's."""
-    for path in (model / "config.yaml", model / "model" / "config.yaml"):
-        if path.is_file():
-            return path
-    raise InputError(f"{model}: has no config.yaml, so it is neither a run nor a model")
 
 
 if __name__ == "__main__":

@@ -11,34 +11,18 @@ import tensorflow as tf
 
 from fire_tf.errors import InputError
 from fire_tf.model import FIRE
-
-_MODEL, _PREPROCESSING = "fire.keras", "preprocessing.json"
+from fire_tf.model_paths import MODEL, PREPROCESSING, find_model
 
 
 def save_model(model: FIRE, folder: Path) -> None:
     """Write ``fire.keras`` and ``preprocessing.json`` (what the images must look like) into ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
-    model.save(folder / _MODEL)
-    (folder / _PREPROCESSING).write_text(json.dumps(model.preprocessing, indent=2))
-
-
-def find_model(folder: str | Path) -> Path:
-    """The folder of a model: ``folder`` itself, or ``model/`` in it where it is a run.
-
-    Raises:
-        InputError: the folder holds no model of this package.
-    """
-    folder = Path(folder)
-    for candidate in (folder, folder / "model"):
-        if (candidate / _MODEL).is_file() and (candidate / _PREPROCESSING).is_file():
-            return candidate
-    raise InputError(
-        f"{folder}: not a fire_tf model (no {_MODEL} and {_PREPROCESSING} in it or in its model/)"
-    )
+    model.save(folder / MODEL)
+    (folder / PREPROCESSING).write_text(json.dumps(model.preprocessing, indent=2))
 
 
 def load_model(folder: str | Path, *, compiled: bool = True) -> FIRE:
-    """Load a model from its folder, or from the run folder that holds it.
+    """Load a model from its folder, from the run folder that holds it, or by the name of one that comes along.
 
     ``compiled`` brings back the optimizers and the objective it was saved with; registering needs neither.
 
@@ -47,8 +31,8 @@ def load_model(folder: str | Path, *, compiled: bool = True) -> FIRE:
     """
     folder = find_model(folder)
     try:
-        preprocessing = json.loads((folder / _PREPROCESSING).read_text())
-        model = _read(folder / _MODEL, compiled)
+        preprocessing = json.loads((folder / PREPROCESSING).read_text())
+        model = _read(folder / MODEL, compiled)
     # Keras has no error of its own for a file that it cannot read: it raises whatever its parts happen to raise.
     except Exception as error:
         raise InputError(f"{folder}: its model cannot be read ({_in_short(error)})") from error

@@ -25,8 +25,8 @@ from fire_tf.config import Config, Stage, load_config, recipe_differences, save_
 from fire_tf.dataset import build_dataset
 from fire_tf.errors import InputError, exit_cleanly
 from fire_tf.losses import Losses
-from fire_tf.model import FIRE
-from fire_tf.model_folder import save_model
+from fire_tf.model import FIRE, GROUPS
+from fire_tf.model_folder import load_model, save_model
 
 VALIDATION_SEED = 10_007  # added to the config's seed: validation draws are fixed and differ from training's
 
@@ -177,12 +177,25 @@ def _train_stage(run: Run, stage: Stage, done: int, quiet: bool) -> None:
     progress.bar.close()
 
 
+def _start_from(model: FIRE, folder: str) -> None:
+    """Take over the weights of a trained model with networks of the same sizes; its canvas may be another."""
+    source = load_model(folder, compiled=False)
+    for group in GROUPS:
+        old, new = source.group_variables(group), model.group_variables(group)
+        if [variable.shape for variable in old] != [variable.shape for variable in new]:
+            raise InputError(
+                f"init: {folder} has {group} networks of another size than this config's `network`"
+            )
+        for trained, fresh in zip(old, new, strict=True):
+            fresh.assign(trained)
+
+
 def train(config: Config, folder: Path, *, resume: bool = False, quiet: bool = False) -> FIRE:
     """Run every stage of ``config`` into the run folder and return the trained model.
 
     Raises:
         InputError: the folder holds a run already and ``resume`` is not set, or ``resume`` finds no run in it, or one
-            that was begun with another recipe.
+            that was begun with another recipe; ``config.init`` is no model, or one of another size.
     """
     if resume and not (folder / "config.yaml").is_file():
         raise InputError(f"{folder}: no run to resume (it holds no config.yaml)")
@@ -199,6 +212,8 @@ def train(config: Config, folder: Path, *, resume: bool = False, quiet: bool = F
         tf.config.threading.set_inter_op_parallelism_threads(config.threads)
     tf.keras.utils.set_random_seed(config.seed)
     run = Run(folder, config, build_model(config))
+    if config.init:
+        _start_from(run.model, config.init)
     load_split(config.data, "train")  # so that images which cannot be used leave no run folder behind
     folder.mkdir(parents=True, exist_ok=True)
     save_config(config, folder / "config.yaml")

@@ -11,6 +11,7 @@ from fake_model import brain_like, labels_of
 
 import fire_tf.train
 from fire_tf.config import load_config
+from fire_tf.errors import InputError
 from fire_tf.model import FIRE
 from fire_tf.model_folder import load_model
 from fire_tf.train import main
@@ -170,12 +171,30 @@ def test_resuming_a_finished_run_writes_its_model_again(config: Path, run: Path,
         np.testing.assert_array_equal(again.numpy(), before.numpy())
 
 
+def test_a_run_starts_from_the_weights_of_another_model(config: Path, run: Path, tmp_path: Path) -> None:
+    # At rate 0 nothing moves, so that what is saved is what training began with.
+    rest = [f"stages.{i}.learning_rate={{affine: 0, nonrigid: 0, synthesis: 0}}" for i in range(3)]
+    sets = [word for value in (f"init={run}", "seed=5", *rest) for word in ("--set", value)]
+    main(["--config", str(config), "--output", str(tmp_path / "new"), "--quiet", *sets])
+    before, after = load_model(run), load_model(tmp_path / "new")
+    for old, new in zip(before.trainable_variables, after.trainable_variables, strict=True):
+        np.testing.assert_array_equal(old.numpy(), new.numpy())
+
+
+def test_weights_of_other_sizes_are_no_start(config: Path, run: Path) -> None:
+    wider = load_config(config, [f"init={run}", "network.nonrigid_filters=5"])
+    with pytest.raises(InputError, match="has nonrigid networks of another size"):
+        fire_tf.train.train(wider, config.parent / "wider")
+    assert not (config.parent / "wider").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ([], "holds a run already"),
         (["--set", "network.filtres=[1,2,3]"], "nearest known: filters"),
         (["--set", "data.root=nowhere", "--output", "new"], "nowhere"),
+        (["--set", "init=nowhere", "--output", "new"], "nowhere: not a fire_tf model"),
         (["--resume", "--output", "new"], "no run to resume"),
         (["--resume", "--set", "stages.0.steps=99"], "was begun with another stages"),
     ],
