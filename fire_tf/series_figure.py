@@ -45,9 +45,7 @@ def draw_series(
         shown = panel.imshow(
             deviation.T, origin="lower", aspect=size[1] / size[0], cmap="magma", vmin=0, vmax=varies[0].max()
         )
-        panel.set_title(
-            f"standard deviation over time, {when}: {deviation.mean():.3g} on average", fontsize=9
-        )
+        panel.set_title(f"SD over time, {when}: mean {deviation.mean():.3g}", fontsize=9)
     figure.colorbar(shown, ax=panels[2], shrink=0.8)
     for panel, frames, when in zip(panels[3:], (before, after), ("before", "after"), strict=True):
         panel.imshow(frames[:, column], aspect="auto", interpolation="nearest", **grey)
