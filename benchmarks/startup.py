@@ -9,32 +9,20 @@ medians of wall-clock and of CPU time (user and system). Target for a 2D pair: u
 from __future__ import annotations
 
 import argparse
-import os
-import resource
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
+from child_process import cost
 
 TARGET = 3.0
 IMPORT = [sys.executable, "-c", "import tensorflow"]
 
 
-def run(command: list[str]) -> tuple[float, float]:
-    """Wall-clock and CPU seconds of a command, which must succeed."""
-    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
-    wall, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
-    return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-
-
 def measure(register: list[str], repeats: int) -> np.ndarray:
     """Seconds, (repeats, 2, 2): import and registration, wall-clock and CPU. A first round warms the disk cache."""
-    rounds = [[run(IMPORT), run(register)] for _ in range(repeats + 1)]
+    rounds = [[cost(IMPORT)[:2], cost(register)[:2]] for _ in range(repeats + 1)]
     return np.array(rounds[1:])
 
 

@@ -24,11 +24,8 @@ from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-
 from fire_tf.config import DataConfig
 from fire_tf.errors import InputError
-from fire_tf.images import Image
 from fire_tf.subjects import SubjectFiles, split_folders
 
 _TRAIN, _VALIDATE = 0.4, 0.1  # of each group: the paper's 40 and 10 of 100 patients; the rest tests
@@ -80,15 +77,6 @@ def read_info(folder: Path) -> dict[str, str]:
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     entries = (line.partition(":") for line in lines)
     return {key.strip(): value.strip() for key, colon, value in entries if colon}
-
-
-def slices_last(image: Image) -> Image:
-    """A short-axis stack with the axis along which its voxels are longest, the slices, as its last one.
-
-    In RAS order, in which images are read, that axis of a heart may come first or second.
-    """
-    order = [*np.argsort(image.spacing == image.spacing.max(), kind="stable")]
-    return Image(image.data.transpose(order), image.affine[:, [*order, 3]], image.path)
 
 
 def _patients(root: Path) -> dict[str, Path]:

@@ -28,7 +28,7 @@ from fire_tf.methods import Result, Stopwatch
 from fire_tf.pairs import Pair
 from fire_tf.pointmaps import AffineAfterDisplacement, AffineMap, Chain, DisplacementMap
 
-_AFFINE = {
+AFFINE = {
     "aff_metric": "mattes",
     "aff_sampling": 32,
     "aff_random_sampling_rate": 1.0,
@@ -129,7 +129,7 @@ class Ants:
                     kind,
                     initial_transform=[str(file)],
                     outprefix=f"{folder}/{angle:+.0f}_{kind}_",
-                    **_AFFINE,
+                    **AFFINE,
                 )
                 file = Path(result["fwdtransforms"][0])
             # ITK's metric is to be minimised: minus the mutual information.

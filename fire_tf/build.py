@@ -50,5 +50,6 @@ def build_model(config: Config) -> FIRE:
         "modality_b": config.data.modality_b,
         "spacing": list(config.data.spacing),
         "percentile": config.data.percentile,
+        "slices_last": config.data.cine,
     }
     return model

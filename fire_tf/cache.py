@@ -16,11 +16,11 @@ from pathlib import Path
 
 import numpy as np
 
-from fire_tf.acdc import slices_last
 from fire_tf.config import SPLITS, DataConfig
 from fire_tf.errors import InputError
 from fire_tf.images import Image, canvas_grid, foreground, normalise, read_frames, read_image, resample
 from fire_tf.sources import find_subjects
+from fire_tf.stacks import slices_last
 from fire_tf.subjects import SubjectFiles
 
 _FORMAT = 1  # raise when the arrays of a cached subject come to mean something else

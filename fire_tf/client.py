@@ -39,7 +39,7 @@ from fire_tf.predict_messages import (
 )
 from fire_tf.quality import provenance
 from fire_tf.register import Options, register_images, write_registration
-from fire_tf.registration import modalities
+from fire_tf.registration import as_trained, is_stack, modalities
 from fire_tf.warp_formats import FORMATS
 
 # What registering reads; warped images are made here, at the resolution of the files.
@@ -192,17 +192,21 @@ class ServedModel:
     """A model on a server for one pair of images (of modality A, of B), as `fire_tf.registration` asks a model.
 
     The server normalises grey values itself, so it is sent the images as they are on the canvas, not the normalised
-    ones that ``predict_pair`` is called with. ``description`` is the server's, see `describe`.
+    ones that ``estimate_pair`` is called with. ``description`` is the server's, see `describe`. Raises InputError for
+    stacks of slices: each slice would be a pair of its own.
     """
 
     def __init__(self, server: Server, description: Mapping[str, Any], pair: tuple[Image, Image]):
         self.canvas: tuple[int, ...] = tuple(description["canvas"])
         self.ndim = len(self.canvas)
         self.preprocessing: Mapping[str, Any] = description["preprocessing"]
-        self._server, self._pair = server, pair
+        self._server, self._pair = server, [as_trained(self, image) for image in pair]
+        for image in self._pair:
+            if is_stack(self, image):
+                raise InputError(f"{image.path}: is a stack, and a server takes single slices")
 
-    def predict_pair(self, a: np.ndarray, b: np.ndarray) -> dict[str, np.ndarray]:
-        """What `fire_tf.model.FIRE.predict_pair` gives, as far as `fire_tf.registration` reads it."""
+    def estimate_pair(self, a: np.ndarray, b: np.ndarray) -> dict[str, np.ndarray]:
+        """As `fire_tf.model.FIRE.estimate_pair`."""
         sent = dict(zip(("moving", "fixed"), map(self._on_canvas, self._pair), strict=True))
         answer = self._server.predict("serving_default", sent, _WANTED)
         out = {

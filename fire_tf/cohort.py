@@ -20,7 +20,8 @@ from tqdm import tqdm
 
 from fire_tf.errors import InputError
 from fire_tf.outputs import split_prefix, write_file
-from fire_tf.register import Options, register_images, write_registration
+from fire_tf.register import Options, register_images
+from fire_tf.registered import write_registration
 from fire_tf.registration import PairModel
 
 _COLUMNS = {"moving", "fixed", "name", "moving_modality"}

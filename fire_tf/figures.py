@@ -13,7 +13,7 @@ import csv
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -22,11 +22,13 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from fire_tf.methods import Result
 from fire_tf.metrics import brain_mask, jacobian_determinant, map_positions
-from fire_tf.pairs import Pair
 from fire_tf.pointmaps import AffineMap, Chain, InPlane, PointMap, grid_points, pull
-from fire_tf.registration import Registration
+from fire_tf.registration import Alignment
+
+if TYPE_CHECKING:  # they bring the data's readers and scipy's optimisers with them, which takes a while
+    from fire_tf.methods import Result
+    from fire_tf.pairs import Pair
 
 _GRID_LINES = 24
 _TILES = 8
@@ -35,7 +37,7 @@ _OUTLINES = ("tab:blue", "tab:orange", "tab:green", "tab:red", "tab:purple")
 _MARGIN = 0.1  # of the image's size, around the structures
 
 
-def draw_registration(found: Registration, path: Path, names: tuple[str, str] = ("moving", "fixed")) -> None:
+def draw_registration(found: Alignment, path: Path, names: tuple[str, str] = ("moving", "fixed")) -> None:
     """Moving, fixed and warped image, both mixed, both synthesised images, the deformation and its log
     Jacobian.
 
@@ -58,38 +60,44 @@ def draw_registration(found: Registration, path: Path, names: tuple[str, str] = 
         f"{found.from_moving.modality} synthesised from moving": found.from_moving.data,
         f"{found.from_fixed.modality} synthesised from fixed": found.from_fixed.data,
     }
-    planes = _planes(brain)
+    planes = _planes(brain, found.fixed.spacing)
     figure = Figure(figsize=(13, 7) if fixed.ndim == 2 else (26, 10))
     figure.subplots_adjust(0.01, 0.01, 0.97, 0.95, 0.06, 0.12)
     # In 2D there is one plane: its eight pictures stand in two rows.
     rows = figure.subplots(*((2, 4) if fixed.ndim == 2 else (3, 8))).reshape(len(planes), 8)
     for panels, plane in zip(rows, planes, strict=True):
         for panel, (title, image) in zip(panels, images.items(), strict=False):
-            _show(panel, plane.cut(image), title)
-        _show(panels[5], _checkerboard(plane.cut(warped), plane.cut(fixed)), "warped and fixed in turns")
-        _show(panels[6], plane.cut(moving), "the fixed grid in the moving image")
+            _show(panel, plane.cut(image), title, plane.aspect)
+        turns = _checkerboard(plane.cut(warped), plane.cut(fixed))
+        _show(panels[5], turns, "warped and fixed in turns", plane.aspect)
+        _show(panels[6], plane.cut(moving), "the fixed grid in the moving image", plane.aspect)
         _draw_grid(panels[6], plane.cut(positions)[..., list(plane.axes)])
-        _show_jacobian(figure, panels[7], plane.cut(determinant), plane.cut(brain))
+        _show_jacobian(figure, panels[7], plane.cut(determinant), plane.cut(brain), plane.aspect)
     save(figure, path)
 
 
 class _Plane(NamedTuple):
-    """A plane of a canvas: its two axes, and the axis and place where it cuts a volume."""
+    """A plane of a canvas: its two axes, the axis and place where it cuts a volume, and how much longer a voxel is
+    along its second axis than along its first."""
 
     axes: tuple[int, int]
     normal: int | None = None
     place: int = 0
+    aspect: float = 1.0
 
     def cut(self, image: np.ndarray) -> np.ndarray:
         return image if self.normal is None else np.take(image, self.place, axis=self.normal)
 
 
-def _planes(brain: np.ndarray) -> list[_Plane]:
+def _planes(brain: np.ndarray, spacing: Sequence[float]) -> list[_Plane]:
     """The plane of a 2D canvas; the axial, coronal and sagittal one through the middle of the brain in 3D."""
     if brain.ndim == 2:
-        return [_Plane((0, 1))]
+        return [_Plane((0, 1), aspect=spacing[1] / spacing[0])]
     middle = [int(np.median(indices)) for indices in np.nonzero(brain)]
-    return [_Plane((0, 1), 2, middle[2]), _Plane((0, 2), 1, middle[1]), _Plane((1, 2), 0, middle[0])]
+    return [
+        _Plane((first, second), normal, middle[normal], spacing[second] / spacing[first])
+        for first, second, normal in ((0, 1, 2), (0, 2, 1), (1, 2, 0))
+    ]
 
 
 def draw_synthesis(rows: Mapping[str, Mapping[str, np.ndarray]], path: Path) -> None:
@@ -234,8 +242,10 @@ def _slice(image: np.ndarray) -> np.ndarray:
     return image if image.ndim == 2 else image[:, :, image.shape[2] // 2]
 
 
-def _show(panel: Axes, image: np.ndarray, title: str) -> None:
-    panel.imshow(image.T, cmap="gray", vmin=-1, vmax=1, origin="lower", interpolation="nearest")
+def _show(panel: Axes, image: np.ndarray, title: str, aspect: float = 1.0) -> None:
+    panel.imshow(
+        image.T, cmap="gray", vmin=-1, vmax=1, origin="lower", interpolation="nearest", aspect=aspect
+    )
     panel.set_title(title, fontsize=9)
     panel.set_axis_off()
 
@@ -254,15 +264,23 @@ def _draw_grid(panel: Axes, plane: np.ndarray) -> None:
     panel.set_ylim(-0.5, plane.shape[1] - 0.5)
 
 
-def _show_jacobian(figure: Figure, panel: Axes, determinant: np.ndarray, mask: np.ndarray) -> None:
+def _show_jacobian(
+    figure: Figure, panel: Axes, determinant: np.ndarray, mask: np.ndarray, aspect: float
+) -> None:
     """Log2 of the Jacobian determinant inside the brain; folded voxels stand out in green."""
     values = np.full(determinant.shape, np.nan)
     values[mask & (determinant > 0)] = np.log2(determinant[mask & (determinant > 0)])
     shown = panel.imshow(
-        values.T, cmap="RdBu_r", vmin=-1.5, vmax=1.5, origin="lower", interpolation="nearest"
+        values.T,
+        cmap="RdBu_r",
+        vmin=-1.5,
+        vmax=1.5,
+        origin="lower",
+        interpolation="nearest",
+        aspect=aspect,
     )
     folded = np.ma.masked_equal((mask & (determinant <= 0)).astype(float), 0.0)
-    panel.imshow(folded.T, cmap="brg", vmin=0, vmax=1, origin="lower", interpolation="nearest")
+    panel.imshow(folded.T, cmap="brg", vmin=0, vmax=1, origin="lower", interpolation="nearest", aspect=aspect)
     panel.set_title("log2 Jacobian (green: folded)", fontsize=9)
     panel.set_axis_off()
     # Beside the panel and not out of it, which would shrink the picture against the others.

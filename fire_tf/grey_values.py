@@ -100,7 +100,7 @@ def measure_synthesis(model: PairModel, config: Config, split: Split, folder: Pa
 def synthesise(model: PairModel, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """B made by the model from each of the images ``a`` (images, *canvas); their ``b`` has no influence."""
     parts = [
-        model.predict_pair(
+        model.estimate_pair(
             a[start : start + _BATCH, ..., np.newaxis], b[start : start + _BATCH, ..., np.newaxis]
         )
         for start in range(0, len(a), _BATCH)

@@ -57,11 +57,13 @@ class Prepared:
     data: `canvas` float32 in [-1, 1], background -1.
     affine: (4, 4), canvas voxel -> world mm (RAS+); for a canvas of rank 2 the third voxel index is 0.
     spacing: the canvas' voxel size in mm, one number per canvas axis.
+    grey_range: (2,), the image's grey values that became -1 and 1; (2, slices) where each slice has its own.
     """
 
     data: np.ndarray
     affine: np.ndarray
     spacing: tuple[float, ...]
+    grey_range: np.ndarray
 
 
 Source = str | Path | nib.spatialimages.SpatialImage
@@ -289,11 +291,21 @@ def normalise(data: np.ndarray, percentile: float) -> np.ndarray:
     The background is the lowest value, the rest every voxel above it: the share of the canvas that is
     empty has no influence. A blank slice comes back as background.
     """
+    return _scale(data, *_grey_range(data, percentile))
+
+
+def _grey_range(data: np.ndarray, percentile: float) -> tuple[float, float]:
+    """The grey values that `normalise` maps to -1 and to 1; one value twice for a blank slice."""
     low = data.min()
     above = data[data > low]
     if above.size == 0:
+        return low, low
+    return low, max(float(np.percentile(above, percentile)), np.nextafter(low, np.float32(np.inf)))
+
+
+def _scale(data: np.ndarray, low: float, high: float) -> np.ndarray:
+    if low == high:
         return np.full(data.shape, BACKGROUND, dtype=np.float32)
-    high = max(float(np.percentile(above, percentile)), np.nextafter(low, np.float32(np.inf)))
     return np.clip(2.0 * (data - low) / (high - low) - 1.0, -1.0, 1.0).astype(np.float32)
 
 
@@ -382,6 +394,12 @@ def prepare(image: Image, spacing: Sequence[float], canvas: Sequence[int], perce
     if len(canvas) == 3 and image.data.shape[2] == 1:
         raise InputError(f"{image.path}: is a single slice, expected a volume (the model is 3D)")
     affine, shape = canvas_grid(image, spacing, canvas)
-    data = normalise(resample(image, affine, shape), percentile).reshape(tuple(canvas))
+    values = resample(image, affine, shape).reshape(tuple(canvas))
+    low, high = _grey_range(values, percentile)
     sizes = np.linalg.norm(affine[:3, :3], axis=0)[: len(canvas)]
-    return Prepared(data, affine, tuple(float(size) for size in sizes))
+    return Prepared(
+        data=_scale(values, low, high),
+        affine=affine,
+        spacing=tuple(float(size) for size in sizes),
+        grey_range=np.array([low, high], np.float64),
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,6 @@ from fire_tf.objectives import (
     Batch,
     Prediction,
     aligned_losses,
-    batched,
     known_losses,
     paper_losses,
 )
@@ -122,18 +122,31 @@ class FIRE(tf.keras.Model):
     def call(self, inputs: Batch, training: bool | None = None) -> dict[str, tf.Tensor]:
         """Register and synthesise: see `predict_pair` for what the outputs are."""
         x_a, x_b = inputs["a"], inputs["b"]
+        outputs = self.estimate(x_a, x_b)
+        for direction in ("a_to_b", "b_to_a"):
+            phi_af, phi_nr = outputs[f"affine_{direction}"], outputs[f"nonrigid_{direction}"]
+            outputs[f"flow_{direction}"] = compose_affine(phi_af, phi_nr)
+        outputs["warped_a"] = warp(x_a, outputs["flow_a_to_b"], fill=-1.0)
+        outputs["warped_b"] = warp(x_b, outputs["flow_b_to_a"], fill=-1.0)
+        g_warped_a, g_warped_b = self.features(outputs["warped_a"], outputs["warped_b"])
+        outputs["synth_b_warped"] = self.decoder_ab(g_warped_a)
+        outputs["synth_a_warped"] = self.decoder_ba(g_warped_b)
+        return outputs
+
+    def estimate(self, x_a: tf.Tensor, x_b: tf.Tensor) -> dict[str, tf.Tensor]:
+        """What registering needs, half of `call`'s cost: ``affine_*``, ``nonrigid_*``, ``synth_a``, ``synth_b``."""
         prediction = self.transforms(*self.features(x_a, x_b))
         outputs: dict[str, tf.Tensor] = {}
         for direction, phi in (("a_to_b", prediction.ab), ("b_to_a", prediction.ba)):
             outputs[f"affine_{direction}"] = phi.affine
             outputs[f"nonrigid_{direction}"] = self.grid.to_image(phi.nonrigid)
-            outputs[f"flow_{direction}"] = self.displacement(phi)
-        outputs["warped_a"] = warp(x_a, outputs["flow_a_to_b"], fill=-1.0)
-        outputs["warped_b"] = warp(x_b, outputs["flow_b_to_a"], fill=-1.0)
-        g_warped_a, g_warped_b = self.features(outputs["warped_a"], outputs["warped_b"])
-        f_ab = batched(self.decoder_ab, {"synth_b": prediction.g_a, "synth_b_warped": g_warped_a})
-        f_ba = batched(self.decoder_ba, {"synth_a": prediction.g_b, "synth_a_warped": g_warped_b})
-        return {**outputs, **f_ab, **f_ba}
+        outputs["synth_b"] = self.decoder_ab(prediction.g_a)
+        outputs["synth_a"] = self.decoder_ba(prediction.g_b)
+        return outputs
+
+    @cached_property  # and not made by __init__: a function that is assigned would be looked for in checkpoints
+    def _traced_estimate(self) -> Callable[[tf.Tensor, tf.Tensor], dict[str, tf.Tensor]]:
+        return tf.function(self.estimate, autograph=False)
 
     def predict_pair(self, a: np.ndarray, b: np.ndarray) -> dict[str, np.ndarray]:
         """Register pairs of prepared images, (batch, *canvas, 1) each.
@@ -144,14 +157,22 @@ class FIRE(tf.keras.Model):
             ``synth_b`` = F^{A->B}(G(x^A)), aligned with A, and ``synth_b_warped`` = F^{A->B}(G(x^A o phi^{A->B})),
             aligned with B; ``synth_a``, ``synth_a_warped``.
         """
+        outputs = self.predict_on_batch(dict(zip("ab", self._checked(a, b), strict=True)))
+        return dict(outputs)
+
+    def estimate_pair(self, a: np.ndarray, b: np.ndarray) -> dict[str, np.ndarray]:
+        """`predict_pair` without the warped images and the flows: what `estimate` gives."""
+        run = self.estimate if self.run_eagerly else self._traced_estimate
+        return {name: value.numpy() for name, value in run(*self._checked(a, b)).items()}
+
+    def _checked(self, a: np.ndarray, b: np.ndarray) -> list[tf.Tensor]:
         expected = (*self.canvas, 1)
         for name, image in (("a", a), ("b", b)):
             if tuple(image.shape[1:]) != expected:
                 raise ValueError(
                     f"image {name} has shape {tuple(image.shape)}: expected (batch, *{expected})"
                 )
-        outputs = self.predict_on_batch({"a": tf.cast(a, tf.float32), "b": tf.cast(b, tf.float32)})
-        return dict(outputs)
+        return [tf.cast(image, tf.float32) for image in (a, b)]
 
     # -- the objective --------------------------------------------------------------------------------------------
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import tempfile
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 
@@ -38,8 +41,37 @@ def load_model(folder: str | Path, *, compiled: bool = True) -> FIRE:
         raise InputError(f"{folder}: its model cannot be read ({_in_short(error)})") from error
     if not isinstance(model, FIRE) or not isinstance(preprocessing, dict):
         raise InputError(f"{folder}: not a fire_tf model (it holds another network, or no settings)")
+    fault = _fault(preprocessing, model.ndim)
+    if fault:
+        raise InputError(f"{folder / _PREPROCESSING}: {fault}")
     model.preprocessing = preprocessing
     return model
+
+
+def _fault(preprocessing: Mapping[str, Any], ndim: int) -> str | None:
+    """What is wrong with the settings that registering asks for, or None."""
+
+    def positive(value: Any) -> bool:
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf
+
+    spacing = preprocessing.get("spacing")
+    checks = {
+        "modality_a": ("a name", isinstance(preprocessing.get("modality_a"), str)),
+        "modality_b": ("a name", isinstance(preprocessing.get("modality_b"), str)),
+        "percentile": (
+            "a number up to 100",
+            positive(preprocessing.get("percentile")) and preprocessing["percentile"] <= 100,
+        ),
+        "spacing": (
+            f"{ndim} lengths in mm",
+            isinstance(spacing, list) and len(spacing) == ndim and all(map(positive, spacing)),
+        ),
+    }
+    for key, (expected, right) in checks.items():
+        if not right:
+            found = f"is {preprocessing[key]!r}" if key in preprocessing else "is missing"
+            return f"{key} {found}, expected {expected}"
+    return None
 
 
 def _read(path: Path, compiled: bool) -> tf.keras.Model:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from fire_tf.errors import InputError
@@ -31,13 +31,15 @@ def write_together(prefix: str, write: Callable[[Path], object]) -> list[Path]:
     All files appear at the end, or none. Raises InputError where the disk refuses.
     """
     folder, stem = split_prefix(prefix)
-    with _refusals_named(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".fire_tf_") as beside:
-            write(Path(beside))
-            targets = {path: folder / f"{stem}{path.name}" for path in sorted(Path(beside).iterdir())}
-            for path, target in targets.items():
-                os.replace(path, target)
+    with (
+        _refusals_named(folder),
+        _made(folder),
+        tempfile.TemporaryDirectory(dir=folder, prefix=".fire_tf_") as beside,
+    ):
+        write(Path(beside))
+        targets = {path: folder / f"{stem}{path.name}" for path in sorted(Path(beside).iterdir())}
+        for path, target in targets.items():
+            os.replace(path, target)
     return list(targets.values())
 
 
@@ -45,6 +47,20 @@ def write_file(path: str | Path, write: Callable[[Path], object]) -> None:
     """Let ``write`` write one file, which appears at ``path`` whole or not at all."""
     path = Path(path)
     write_together(f"{path.parent}{os.sep}", lambda folder: write(folder / path.name))
+
+
+@contextmanager
+def _made(folder: Path) -> Iterator[None]:
+    """The folder with those above it, made where they are missing; where the body fails, these are taken away again."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        for path in missing:
+            with suppress(OSError):  # somebody else has put something into it
+                path.rmdir()
+        raise
 
 
 @contextmanager

@@ -10,12 +10,12 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from fire_tf.acdc import slices_last
 from fire_tf.config import DataConfig, Split
 from fire_tf.errors import InputError
 from fire_tf.images import Image, read_image
 from fire_tf.pointmaps import AffineMap, Chain, InPlane, InverseMap, PointMap, split_affine
 from fire_tf.sources import find_subjects
+from fire_tf.stacks import slices_last
 
 
 @dataclass(frozen=True)

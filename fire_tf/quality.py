@@ -16,13 +16,13 @@ from fire_tf import metrics
 from fire_tf._version import __version__
 from fire_tf.images import BACKGROUND, Prepared
 from fire_tf.pointmaps import AffineMap, Chain, InPlane, PointMap, pull
-from fire_tf.registration import Registration, Synthesis
+from fire_tf.registration import Alignment, Synthesis
 
 PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
 _LIBRARIES = ("tensorflow", "numpy", "scipy", "nibabel")
 
 
-def quality(found: Registration) -> dict[str, Any]:
+def quality(found: Alignment) -> dict[str, Any]:
     """Similarity before and after, folding, inverse consistency and change of volume, on the canvases.
 
     ``similarity``: correlation inside the fixed image's brain between it and the moving image in its modality

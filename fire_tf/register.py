@@ -10,6 +10,7 @@ Written are, on the grids of the two images as they were given:
     P_SynthesizedB.nii.gz, P_SynthesizedA.nii.gz            each image in the other's modality, in its own place
     P_qc.json, P_qc.png                                     numbers and a picture to judge the result by
 
+A model of hearts takes stacks slice by slice: each slice has an affine part of its own, and no ``.mat`` is written.
 ``--all-frames`` registers every frame of a 4D image, ``--batch`` every pair of a table; see `fire_tf.cine` and
 `fire_tf.cohort` for what they write.
 """
@@ -17,14 +18,14 @@ Written are, on the grids of the two images as they were given:
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import nibabel as nib
 import numpy as np
@@ -41,12 +42,22 @@ from fire_tf.images import (
     read_image,
     take_frame,
 )
-from fire_tf.itk import write_affine
-from fire_tf.outputs import check_writable, split_prefix, write_together
+from fire_tf.outputs import check_writable, split_prefix
 from fire_tf.pointmaps import AffineMap, Chain, PointMap
 from fire_tf.quality import file_hash, provenance, quality
-from fire_tf.registration import PairModel, Registration, Synthesis, modalities, register_pair
-from fire_tf.warp_formats import FORMATS, field_image
+from fire_tf.registered import RegisteredImages, write_registration
+from fire_tf.registration import (
+    Alignment,
+    PairModel,
+    Registration,
+    Synthesis,
+    as_trained,
+    is_stack,
+    modalities,
+    register_pair,
+    register_stack,
+)
+from fire_tf.warp_formats import FORMATS
 
 if TYPE_CHECKING:
     from fire_tf.model import FIRE
@@ -71,27 +82,6 @@ class Options:
     warp_format: str = "itk"
 
 
-@dataclass(frozen=True)
-class RegisteredImages:
-    """The result on the grids of the two files; ``registration`` holds the maps between their worlds."""
-
-    registration: Registration
-    moving_grid: Grid
-    fixed_grid: Grid
-    warped: nib.Nifti1Image
-    inverse_warped: nib.Nifti1Image
-    from_moving: nib.Nifti1Image
-    from_fixed: nib.Nifti1Image
-    modalities: tuple[str, str]
-    quality: dict[str, Any]
-
-    def fields(self, kind: str = "itk") -> tuple[nib.Nifti1Image, nib.Nifti1Image]:
-        """The whole maps as displacement fields: moving to fixed on the fixed grid, and the inverse."""
-        found, moving, fixed = self.registration, self.moving_grid, self.fixed_grid
-        forward = field_image(found.to_moving, fixed, moving, kind)
-        return forward, field_image(found.to_fixed, moving, fixed, kind)
-
-
 def register_images(
     model: PairModel, moving: Source, fixed: Source, options: Options | None = None
 ) -> RegisteredImages:
@@ -110,19 +100,18 @@ def register_images(
     overlap = fixed_grid.covered_by(moving_grid, still)
     if not overlap:
         raise InputError(f"{labels[0]} and {labels[1]}: their fields of view are disjoint in the world")
-    images = read_image(opened[0]), read_image(opened[1])
+    images = as_trained(model, read_image(opened[0])), as_trained(model, read_image(opened[1]))
     started = time.perf_counter()
     found = _register(model, images, names[0], options)
     seconds = time.perf_counter() - started
-    percentile = float(model.preprocessing["percentile"])
     return RegisteredImages(
         registration=found,
         moving_grid=moving_grid,
         fixed_grid=fixed_grid,
         warped=_warp(images[0], found.to_moving, fixed_grid),
         inverse_warped=_warp(images[1], found.to_fixed, moving_grid),
-        from_moving=_place(found.from_moving, moving_grid, _grey_range(images[1], percentile)),
-        from_fixed=_place(found.from_fixed, fixed_grid, _grey_range(images[0], percentile)),
+        from_moving=_place(found.from_moving, moving_grid, found.fixed.grey_range),
+        from_fixed=_place(found.from_fixed, fixed_grid, found.moving.grey_range),
         modalities=names,
         quality={
             "moving": labels[0],
@@ -139,12 +128,26 @@ def register_images(
 
 def _register(
     model: PairModel, images: tuple[Image, Image], moving_modality: str, options: Options
-) -> Registration:
-    found = register_pair(model, *images, moving_modality)
+) -> Alignment:
+    register = partial(_register_pair, model, moving_modality, options)
+    found: Alignment
+    if any(is_stack(model, image) for image in images):
+        steps = zip(model.canvas, model.preprocessing["spacing"], strict=True)
+        found = register_stack(register, *images, [size * spacing for size, spacing in steps])
+    else:
+        found = register(*images)
     for image, prepared in zip(images, (found.moving, found.fixed), strict=True):
         if not (prepared.data > BACKGROUND).any():
             raise InputError(f"{image.path}: shows nothing but background where the model looks")
-    if options.refined:
+    return found
+
+
+def _register_pair(
+    model: PairModel, moving_modality: str, options: Options, moving: Image, fixed: Image
+) -> Registration:
+    found = register_pair(model, moving, fixed, moving_modality)
+    # An end slice of a stack may be blank, and has nothing to refine.
+    if options.refined and all((image.data > BACKGROUND).any() for image in (found.moving, found.fixed)):
         # scipy's optimisers take a while to load, which most runs do not need.
         from fire_tf.refine import refine
 
@@ -160,59 +163,12 @@ def _warp(image: Image, world_map: PointMap, grid: Grid) -> nib.Nifti1Image:
     return grid.image(grid.read_from(image.data, to_image, float(image.data.min())))
 
 
-def _place(synthesis: Synthesis, grid: Grid, grey_range: tuple[float, float]) -> nib.Nifti1Image:
+def _place(synthesis: Synthesis, grid: Grid, grey_range: np.ndarray) -> nib.Nifti1Image:
     """A synthesised image on the grid of the file it was made from, in the grey values of the other one."""
     low, high = grey_range
     data = low + (high - low) * (synthesis.data + 1) / 2
     volume = data.reshape((*data.shape, 1)[:3])
-    return grid.image(grid.read_from(volume, AffineMap(synthesis.affine).inverse(), low))
-
-
-def _grey_range(image: Image, percentile: float) -> tuple[float, float]:
-    """The grey values of an image that stand for -1 and 1, as ``fire_tf.images.normalise`` takes them."""
-    low = float(image.data.min())
-    return low, float(np.percentile(image.data[image.data > low], percentile))
-
-
-def write_registration(
-    result: RegisteredImages,
-    prefix: str,
-    warp_format: str = "itk",
-    provenance: Mapping[str, Any] | None = None,
-) -> list[Path]:
-    """Write everything that the module's docstring names; all files appear together at the end, or none.
-
-    ``provenance`` is added to the numbers in ``qc.json``. Raises InputError where the disk refuses.
-    """
-
-    def write(folder: Path) -> None:
-        write_files(result, folder, "", warp_format)
-        numbers = {**result.quality, **(provenance or {})}
-        (folder / "qc.json").write_text(json.dumps(numbers, indent=2) + "\n")
-
-    return write_together(prefix, write)
-
-
-def write_files(result: RegisteredImages, folder: Path, stem: str, warp_format: str) -> None:
-    """Write images, transforms and picture into a folder; names begin with ``stem``."""
-    found = result.registration
-    forward, inverse = result.fields(warp_format)
-    outputs = {
-        "Warped": result.warped,
-        "InverseWarped": result.inverse_warped,
-        f"Synthesized{found.from_moving.modality}": result.from_moving,
-        f"Synthesized{found.from_fixed.modality}": result.from_fixed,
-        "CompositeWarp": forward,
-        "InverseCompositeWarp": inverse,
-    }
-    for name, image in outputs.items():
-        nib.save(image, folder / f"{stem}{name}.nii.gz")
-    write_affine(found.affine_to_moving, folder / f"{stem}Affine.mat", result.fixed_grid.rank)
-    write_affine(found.affine_to_fixed, folder / f"{stem}InverseAffine.mat", result.moving_grid.rank)
-    # matplotlib takes a while to load, which Python callers that draw nothing need not wait for.
-    from fire_tf.figures import draw_registration
-
-    draw_registration(found, folder / f"{stem}qc.png", result.modalities)
+    return grid.image(grid.read_from(volume, AffineMap(synthesis.affine).inverse(), float(np.min(low))))
 
 
 def _parser() -> argparse.ArgumentParser:

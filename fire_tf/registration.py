@@ -11,8 +11,8 @@ images. Outside the canvas phi's affine part goes on analytically and its displa
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,6 +20,7 @@ import numpy as np
 from fire_tf.errors import InputError
 from fire_tf.images import Image, Prepared, prepare
 from fire_tf.pointmaps import AffineAfterDisplacement, AffineMap, Chain, DisplacementMap, Extruded, PointMap
+from fire_tf.stacks import SliceMaps, Window, check_same_grid, slices_last
 
 
 class PairModel(Protocol):
@@ -29,7 +30,7 @@ class PairModel(Protocol):
     ndim: int
     preprocessing: Mapping[str, Any]
 
-    def predict_pair(self, a: np.ndarray, b: np.ndarray) -> dict[str, np.ndarray]: ...
+    def estimate_pair(self, a: np.ndarray, b: np.ndarray) -> dict[str, np.ndarray]: ...
 
 
 @dataclass(frozen=True)
@@ -42,23 +43,29 @@ class Synthesis:
 
 
 @dataclass(frozen=True)
-class Registration:
-    """What a model found for a pair. Maps take world points of the OUTPUT image to world points of the INPUT
-    image.
+class Alignment:
+    """How two images lie on each other, and what they look like to the model. Maps take world points of the OUTPUT
+    image to world points of the INPUT image.
 
-    ``to_moving`` warps the moving image onto the fixed one, ``to_fixed`` the fixed image onto the moving one;
-    the affine maps are their affine parts alone. ``from_moving`` is the moving image in the fixed image's
-    modality, in its own place; ``from_fixed`` the other way round.
+    ``to_moving`` warps the moving image onto the fixed one, ``to_fixed`` the fixed image onto the moving one.
+    ``from_moving`` is the moving image in the fixed image's modality, in its own place; ``from_fixed`` the other
+    way round.
     """
 
     to_moving: PointMap
     to_fixed: PointMap
-    affine_to_moving: AffineMap
-    affine_to_fixed: AffineMap
     from_moving: Synthesis
     from_fixed: Synthesis
     moving: Prepared
     fixed: Prepared
+
+
+@dataclass(frozen=True)
+class Registration(Alignment):
+    """What a model found for a pair in one pass; the affine maps are the maps' affine parts alone."""
+
+    affine_to_moving: AffineMap
+    affine_to_fixed: AffineMap
 
 
 def modalities(model: PairModel, moving_modality: str | None = None) -> tuple[str, str]:
@@ -82,7 +89,7 @@ def register_pair(
     if moving_name != model.preprocessing["modality_a"]:
         role = {"moving": "b", "fixed": "a"}
     image_of = {role[name]: image.data[np.newaxis, ..., np.newaxis] for name, image in on_canvas.items()}
-    out = model.predict_pair(image_of["a"], image_of["b"])
+    out = model.estimate_pair(image_of["a"], image_of["b"])
     forward = world_maps(_phi(out, role["moving"], role["fixed"]), on_canvas["moving"], on_canvas["fixed"])
     inverse = world_maps(_phi(out, role["fixed"], role["moving"]), on_canvas["fixed"], on_canvas["moving"])
     return Registration(
@@ -95,6 +102,55 @@ def register_pair(
         moving=on_canvas["moving"],
         fixed=on_canvas["fixed"],
     )
+
+
+def is_stack(model: PairModel, image: Image) -> bool:
+    """Whether a model takes an image slice by slice: a stack, for one that was trained on the slices of hearts."""
+    return model.ndim == 2 and bool(model.preprocessing.get("slices_last")) and image.data.shape[2] > 1
+
+
+def as_trained(model: PairModel, image: Image) -> Image:
+    """An image in RAS order with its axes as the model saw them: those of a heart with the slices last."""
+    return slices_last(image) if model.preprocessing.get("slices_last") else image
+
+
+def register_stack(
+    register: Callable[[Image, Image], Registration], moving: Image, fixed: Image, size: Sequence[float]
+) -> Alignment:
+    """Two stacks on one grid, slices last, the slices of which ``register`` registers one by one.
+
+    ``size`` is the in-plane size in mm of what it is shown, the same part of all slices, around the middle.
+
+    Raises InputError where the stacks lie on different grids.
+    """
+    check_same_grid(moving, fixed)
+    window = Window.middle(fixed, size)
+    slices = range(fixed.data.shape[2])
+    found = [register(window.cut(moving, index), window.cut(fixed, index)) for index in slices]
+    to_voxels = AffineMap(fixed.affine).inverse()
+    return Alignment(
+        to_moving=SliceMaps(tuple(one.to_moving for one in found), to_voxels),
+        to_fixed=SliceMaps(tuple(one.to_fixed for one in found), to_voxels),
+        from_moving=_stacked_synthesis([one.from_moving for one in found]),
+        from_fixed=_stacked_synthesis([one.from_fixed for one in found]),
+        moving=_stacked([one.moving for one in found]),
+        fixed=_stacked([one.fixed for one in found]),
+    )
+
+
+def _stacked(slices: Sequence[Prepared]) -> Prepared:
+    """Single slices of a stack as a volume. The first one's affine is the stack's: its third axis is the step."""
+    first = slices[0]
+    return Prepared(
+        data=np.stack([one.data for one in slices], axis=-1),
+        affine=first.affine,
+        spacing=(*first.spacing, float(np.linalg.norm(first.affine[:3, 2]))),
+        grey_range=np.stack([one.grey_range for one in slices], axis=-1),
+    )
+
+
+def _stacked_synthesis(slices: Sequence[Synthesis]) -> Synthesis:
+    return replace(slices[0], data=np.stack([one.data for one in slices], axis=-1))
 
 
 def _phi(out: Mapping[str, np.ndarray], source: str, target: str) -> AffineAfterDisplacement:

@@ -3,36 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
-from fire_tf.errors import InputError
-from fire_tf.images import Image
 from fire_tf.methods import Method, Result, Times
 from fire_tf.pairs import Pair
-from fire_tf.pointmaps import PointMap
-
-
-@dataclass(frozen=True)
-class SliceMaps:
-    """``(x, y, z) -> (x', y', z)`` in voxels: each slice has a map of its own, and no point leaves its slice.
-
-    ``maps`` take points ``(..., 2)`` that count from ``origin`` (2); a point between two slices follows the
-    nearer one, a point beyond the stack its last one.
-    """
-
-    maps: tuple[PointMap, ...]
-    origin: np.ndarray
-
-    def __call__(self, points: np.ndarray) -> np.ndarray:
-        moved = np.array(points, dtype=np.float64)
-        slices = np.clip(np.rint(points[..., 2]), 0, len(self.maps) - 1)
-        for index, in_plane in enumerate(self.maps):
-            here = slices == index
-            if here.any():
-                moved[here, :2] = in_plane(points[here, :2] - self.origin) + self.origin
-        return moved
+from fire_tf.pointmaps import AffineMap, Chain, Extruded, PointMap
+from fire_tf.stacks import SliceMaps, Window, check_same_grid
 
 
 class SliceBySlice:
@@ -49,40 +27,22 @@ class SliceBySlice:
     def __call__(self, pair: Pair) -> list[Result]:
         if pair.ndim == 2:
             return self._method(pair)
-        shapes = [image.data.shape for image in (pair.moving, pair.fixed)]
-        if shapes[0] != shapes[1] or not np.allclose(pair.moving.affine, pair.fixed.affine, atol=1e-3):
-            raise InputError(
-                f"{pair.moving.path}: lies on another grid than {pair.fixed.path}, so their slices do not correspond"
-            )
-        spacing = pair.spacing("fixed")
-        rows, columns = (_middle(shapes[0][axis], self._window[axis] / spacing[axis]) for axis in (0, 1))
-        found = [self._method(_slice(pair, rows, columns, index)) for index in range(shapes[0][2])]
-        origin = np.array([rows.start, columns.start], dtype=np.float64)
-        return [_stacked(results, origin) for results in zip(*found, strict=True)]
+        check_same_grid(pair.moving, pair.fixed)
+        window = Window.middle(pair.fixed, self._window)
+        slices = range(pair.fixed.data.shape[2])
+        found = [self._method(_slice(pair, window, index)) for index in slices]
+        return [_stacked(results, window.origin) for results in zip(*found, strict=True)]
 
 
-def _middle(size: int, wanted: float) -> slice:
-    count = round(min(size, wanted))
-    start = (size - count) // 2
-    return slice(start, start + count)
-
-
-def _slice(pair: Pair, rows: slice, columns: slice, index: int) -> Pair:
-    """A part of the slices number ``index`` as a pair of single slices, in its place in the world."""
-    corner = np.eye(4)
-    corner[:3, 3] = [rows.start, columns.start, index]
-
-    def cut(image: Image) -> Image:
-        part = image.data[rows, columns, index : index + 1]
-        return Image(part, image.affine @ corner, f"{image.path}, slice {index}")
-
+def _slice(pair: Pair, window: Window, index: int) -> Pair:
+    """The window of the slices number ``index`` as a pair of single slices."""
     return replace(
         pair,
         name=f"{pair.name}_z{index:03d}",
-        moving=cut(pair.moving),
-        fixed=cut(pair.fixed),
-        moving_labels=pair.moving_labels[rows, columns, index],
-        fixed_labels=pair.fixed_labels[rows, columns, index],
+        moving=window.cut(pair.moving, index),
+        fixed=window.cut(pair.fixed, index),
+        moving_labels=pair.moving_labels[window.rows, window.columns, index],
+        fixed_labels=pair.fixed_labels[window.rows, window.columns, index],
         true_to_fixed=None,
         true_to_moving=None,
     )
@@ -92,7 +52,14 @@ def _stacked(results: Sequence[Result], origin: np.ndarray) -> Result:
     """What one method found in every slice, as one result; times add up."""
     return Result(
         results[0].method,
-        SliceMaps(tuple(result.to_moving for result in results), origin),
-        SliceMaps(tuple(result.to_fixed for result in results), origin),
+        _in_stack([result.to_moving for result in results], origin),
+        _in_stack([result.to_fixed for result in results], origin),
         Times(*(sum(values) for values in zip(*(result.times for result in results), strict=True))),
     )
+
+
+def _in_stack(maps: Sequence[PointMap], origin: np.ndarray) -> SliceMaps:
+    """Maps of points (..., 2) that count from ``origin`` as one of the stack's voxels; no point leaves its slice."""
+    there, back = (AffineMap(np.column_stack([np.eye(2), sign * origin])) for sign in (-1, 1))
+    solid = tuple(Extruded(Chain((there, in_plane, back)), 2) for in_plane in maps)
+    return SliceMaps(solid, AffineMap.identity(3))

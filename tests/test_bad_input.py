@@ -1,6 +1,7 @@
 """Whatever a file holds, a command answers with one line and exit code 2; never a traceback, never a hang."""
 
 import gzip
+import re
 from pathlib import Path
 
 import nibabel as nib
@@ -153,6 +154,44 @@ def test_an_image_too_large_for_memory_is_refused_before_it_is_read(commands: Pa
     assert "huge.nii.gz takes about 540000.0 GB of memory" in error
 
 
+NEEDS = r" takes about \d+\.\d GB of memory, and \d+\.\d GB are free"
+
+
+def test_what_registering_needs_is_said_before_the_model_runs(commands: Path, capsys, monkeypatch) -> None:
+    """Either file can be read alone (16 bytes a voxel); what the results take besides does not fit."""
+    model = fire_tf.model_folder.load_model("m", compiled=False)
+    monkeypatch.setattr(model, "estimate_pair", lambda a, b: pytest.fail("the model ran"), raising=True)
+    monkeypatch.setattr("fire_tf.images._free_memory", lambda: 50.0 * np.prod(SIZE))
+    good = str(commands / "good.nii.gz")
+    arguments = ["--model", "m", "--moving", good, "--fixed", good, "--output-prefix", str(commands / "p_")]
+    assert re.search(r"registering \S*good.nii.gz and \S*good.nii.gz" + NEEDS, fails(main, arguments, capsys))
+    assert [path.name for path in commands.iterdir()] == ["good.nii.gz"]
+
+
+def test_what_a_whole_series_needs_is_said_before_its_first_frame(
+    commands: Path, capsys, monkeypatch
+) -> None:
+    """A small series on a large fixed grid: 12 bytes a fixed voxel for each of 50 frames."""
+    monkeypatch.setattr("fire_tf.cine.register_frames", lambda *arguments: pytest.fail("registered"))
+    frames = np.random.default_rng(0).uniform(size=(4, 4, 4, 50)).astype(np.float32)
+    _write(commands / "series.nii.gz", frames)
+    monkeypatch.setattr("fire_tf.images._free_memory", lambda: 500.0 * np.prod(SIZE))
+    files = ["--moving", str(commands / "series.nii.gz"), "--fixed", str(commands / "good.nii.gz")]
+    arguments = ["--model", "m", *files, "--all-frames", "--output-prefix", str(commands / "p_")]
+    assert re.search(r"registering all frames of \S*series.nii.gz" + NEEDS, fails(main, arguments, capsys))
+    assert sorted(path.name for path in commands.iterdir()) == ["good.nii.gz", "series.nii.gz"]
+
+
+def test_a_folder_without_permission_is_named_before_the_model_is_read(
+    commands: Path, capsys, monkeypatch
+) -> None:
+    monkeypatch.setattr("fire_tf.outputs.os.access", lambda path, mode: False)  # tests may run as root
+    monkeypatch.setattr(fire_tf.model_folder, "load_model", lambda folder, compiled: pytest.fail("read"))
+    good = str(commands / "good.nii.gz")
+    arguments = ["--model", "m", "--moving", good, "--fixed", good, "--output-prefix", str(commands / "p_")]
+    assert "cannot be written to (no permission)" in fails(main, arguments, capsys)
+
+
 def test_a_full_disk_is_named_and_leaves_nothing(commands: Path, capsys, monkeypatch) -> None:
     def full(image: nib.Nifti1Image, path: Path) -> None:
         Path(path).write_bytes(b"half")
@@ -164,6 +203,24 @@ def test_a_full_disk_is_named_and_leaves_nothing(commands: Path, capsys, monkeyp
     arguments = ["--model", "m", "--moving", good, "--fixed", good, "--output-prefix", prefix]
     assert "No space left on device" in fails(main, arguments, capsys)
     assert [path.name for path in commands.iterdir()] == ["good.nii.gz"]
+
+
+def test_a_series_that_breaks_off_leaves_no_folder(commands: Path, capsys) -> None:
+    """Its frames are registered while the results are being written: the folders made for them go again."""
+    noise = np.random.default_rng(0).uniform(size=(*SIZE, 3)).astype(np.float32)
+    _write(commands / "series.nii.gz", noise)
+    (commands / "series.nii.gz").write_bytes((commands / "series.nii.gz").read_bytes()[:9000])
+    files = ["--moving", str(commands / "series.nii.gz"), "--fixed", str(commands / "good.nii.gz")]
+    arguments = [
+        "--model",
+        "m",
+        *files,
+        "--all-frames",
+        "--output-prefix",
+        str(commands / "new" / "er" / "p_"),
+    ]
+    assert "truncated" in fails(main, arguments, capsys)
+    assert not (commands / "new").exists()
 
 
 def test_nothing_but_background_where_the_model_looks(commands: Path, capsys) -> None:

@@ -211,7 +211,12 @@ def test_backup_and_restore_goes_on_as_if_nothing_had_happened(tmp_path):
 def test_a_saved_model_comes_back_compiled_and_goes_on(tmp_path, how):
     model = new_model(cycle=[["affine", "nonrigid"], ["synthesis"], ["affine"]])
     model.loss_weights["reg_acc"] = 3.0
-    model.preprocessing = {"modality_a": "T1", "spacing": [1.0, 1.0]}
+    model.preprocessing = {
+        "modality_a": "T1",
+        "modality_b": "FLAIR",
+        "spacing": [1.0, 1.0],
+        "percentile": 99.5,
+    }
     fit(model, 2)
     if how == "save_model":
         save_model(model, tmp_path / "run" / "model")

@@ -23,7 +23,7 @@ from fire_tf.canvases import on_canvas
 from fire_tf.client import GrpcServer, RestServer, ServedModel, connect, describe, main
 from fire_tf.errors import InputError
 from fire_tf.export import export_model
-from fire_tf.images import read_image
+from fire_tf.images import Image, read_image
 from fire_tf.model import FIRE
 from fire_tf.predict_messages import (
     PredictionLog,
@@ -164,6 +164,13 @@ def test_volumes_above_the_default_limit_of_a_message(tmp_path: Path) -> None:
     by_grpc.stop(None)
     by_rest.shutdown()
     by_rest.server_close()
+
+
+def test_stacks_of_slices_are_left_to_register() -> None:
+    settings = {**SETTINGS, "spacing": [1.5, 1.5], "slices_last": True}
+    stack = Image(np.zeros((24, 20, 3)), np.diag([1.5, 1.5, 10, 1]), "heart.nii")
+    with pytest.raises(InputError, match=r"heart\.nii: is a stack"):
+        ServedModel(None, {"canvas": [24, 20], "preprocessing": settings}, (stack, stack))
 
 
 class Stuck:

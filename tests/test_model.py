@@ -334,6 +334,26 @@ def test_predict_pair(rank):
     assert np.abs(out["flow_a_to_b"]).max() > 0.1
 
 
+@pytest.mark.parametrize("eagerly", [False, True])
+def test_estimating_gives_what_predicting_does_but_for_the_second_pass(eagerly, monkeypatch):
+    """Of several pairs, too; G runs once and not again on the warped images."""
+    model, data = awaken(tiny_model()), pairs()
+    expected = model.predict_pair(data["a"], data["b"])
+    model.run_eagerly = eagerly
+    passes = []
+    features = model.features
+    monkeypatch.setattr(model, "features", lambda *images: passes.append(len(images)) or features(*images))
+    out = model.estimate_pair(data["a"].numpy(), data["b"].numpy())
+    assert passes == [2]
+    warped = {"warped_a", "warped_b", "synth_a_warped", "synth_b_warped", "flow_a_to_b", "flow_b_to_a"}
+    assert set(out) == set(expected) - warped
+    for name, value in out.items():
+        assert isinstance(value, np.ndarray)
+        np.testing.assert_allclose(value, expected[name], atol=1e-5, err_msg=name)
+    with pytest.raises(ValueError, match=r"image a has shape \(1, 8, 8, 1\)"):
+        model.estimate_pair(np.zeros((1, 8, 8, 1)), data["b"].numpy())
+
+
 @both_ranks
 def test_a_new_model_predicts_the_identity(rank):
     model, data = tiny_model(rank), pairs(rank)

@@ -100,3 +100,30 @@ def test_nitransforms_maps_points_as_we_do(kind: str, registered: RegisteredImag
     points = AffineMap(grid.affine)(grid_points(grid.shape))
     theirs = transform.map(points.reshape(-1, 3)).reshape(points.shape)
     np.testing.assert_allclose(theirs, registered.registration.to_moving(points), atol=1e-3)
+
+
+@pytest.mark.parametrize("plane", ["sagittal", "coronal", "oblique"])
+def test_files_of_two_axes_that_itk_refuses_are_warped_in_the_world(plane: str, tmp_path: Path) -> None:
+    """Their field has three components; `apply` repeats with it what `register` wrote, and the slice stays in its
+    plane."""
+    axes = {
+        "sagittal": np.eye(3)[:, [1, 2, 0]],
+        "coronal": np.eye(3)[:, [0, 2, 1]],
+        "oblique": TURN,
+    }[plane]
+    affine = np.eye(4)
+    affine[:3, :3], affine[:3, 3] = 1.5 * axes, (4, -9, 7)
+    there, field = turned(7, (1.0, -1.5)), 1.2 * np.sin(grid_points(PLANE) / 4)
+    model = KnownModel(PLANE, (1.5, 1.5), (there, field), (inverse_affine(there), -field))
+    for seed, name in enumerate(("moving", "fixed")):
+        nib.save(nib.Nifti1Image(brain_like(PLANE, seed), affine), tmp_path / f"{name}.nii.gz")
+    result = register_images(model, tmp_path / "moving.nii.gz", tmp_path / "fixed.nii.gz")
+    write_registration(result, f"{tmp_path}/out_")
+    assert nib.load(tmp_path / "out_CompositeWarp.nii.gz").shape == (*PLANE, 1, 1, 3)
+    transform = read_transform(tmp_path / "out_CompositeWarp.nii.gz")
+    again = apply_transform(transform, tmp_path / "moving.nii.gz", read_grid(tmp_path / "fixed.nii.gz"))
+    assert difference(again.get_fdata(), nib.load(tmp_path / "out_Warped.nii.gz").get_fdata()) < 1e-4
+    points = AffineMap(affine)(grid_points((*PLANE, 1)))
+    moved = AffineMap(affine).inverse()(result.registration.to_moving(points))
+    np.testing.assert_allclose(moved[..., 2], 0, atol=1e-6)  # the file's affine is float32
+    assert np.abs(moved - grid_points((*PLANE, 1))).max() > 1
