@@ -43,7 +43,7 @@ def load_model(folder: str | Path, *, compiled: bool = True) -> FIRE:
         raise InputError(f"{folder}: not a fire_tf model (it holds another network, or no settings)")
     fault = _fault(preprocessing, model.ndim)
     if fault:
-        raise InputError(f"{folder / _PREPROCESSING}: {fault}")
+        raise InputError(f"{folder / PREPROCESSING}: {fault}")
     model.preprocessing = preprocessing
     return model
 
