@@ -3,25 +3,39 @@
 ``P_Warped.nii.gz`` is the 4D image with every frame on the fixed grid, the time step kept. Each frame's images,
 transforms and picture are written under ``P_frame000_``, ``P_frame001_``, ... as for a single pair, and ``P_qc.json``
 lists the numbers of all of them.
+
+`follow_beat` does the same to a heart in memory, slice by slice where the model is 2D, and carries a label map of the
+reference frame to every other one; `volume_curve` is what comes of it.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
+from nibabel.orientations import io_orientation
 
 from fire_tf.errors import InputError
 from fire_tf.grids import keep_time_step, read_grid
-from fire_tf.images import Source, count_frames, name_of, open_image, split_frames, take_frame
+from fire_tf.images import (
+    Source,
+    count_frames,
+    name_of,
+    open_image,
+    read_data,
+    split_frames,
+    take_frame,
+)
 from fire_tf.outputs import write_together
+from fire_tf.pointmaps import Chain
 from fire_tf.register import Options, RegisteredImages, register_images, write_files
 from fire_tf.registration import PairModel
+from fire_tf.slicewise import middle
 
 
 def register_frames(
@@ -57,13 +71,97 @@ def write_frames(
         warped, numbers = [], []
         for index, result in enumerate(register_frames(model, moving, fixed, chosen)):
             write_files(result, folder, f"frame{index:03d}_", chosen.warp_format)
-            warped.append(result.warped.get_fdata(dtype=np.float32).reshape(result.fixed_grid.shape))
+            warped.append(_warped(result))
             numbers.append(result.quality)
-        series = read_grid(fixed).image(np.stack(warped, axis=-1))
-        keep_time_step(series, open_image(moving))
+        series = _series(np.stack(warped, axis=-1), fixed, open_image(moving))
         nib.save(series, folder / "Warped.nii.gz")
         (folder / "qc.json").write_text(
             json.dumps({**(provenance or {}), "frames": numbers}, indent=2) + "\n"
         )
 
     return write_together(prefix, write)
+
+
+def _warped(result: RegisteredImages) -> np.ndarray:
+    """The moving frame on the fixed grid, (X, Y, Z) float32."""
+    return result.warped.get_fdata(dtype=np.float32).reshape(result.fixed_grid.shape)
+
+
+def _series(values: np.ndarray, grid_of: Source, timed_as: nib.spatialimages.SpatialImage) -> nib.Nifti1Image:
+    """Values (X, Y, Z, frames) as an image on one's grid with another's time step."""
+    series = read_grid(grid_of).image(values)
+    keep_time_step(series, timed_as)
+    return series
+
+
+@dataclass(frozen=True)
+class Beat:
+    """A heart beat that was followed: 4D images on the grid of the beat, with its time step.
+
+    still: every frame warped onto the reference frame, float32. labels: the reference frame's labels in every frame.
+    """
+
+    still: nib.Nifti1Image
+    labels: nib.Nifti1Image
+
+
+def follow_beat(
+    model: PairModel, beat: Source, labels: Source, frame: int, options: Options | None = None
+) -> Beat:
+    """Register every frame of ``beat`` (4D) to its frame number ``frame`` (from 0), whose label map is given.
+
+    A 2D model is shown the slices one by one, which lie along the axis of the longest voxels. What its canvas does not
+    hold stays as it is.
+
+    Raises InputError as `register_frames` does, and for a label map on another grid.
+    """
+    image, label_map = open_image(beat), open_image(labels)
+    if label_map.shape[:3] != image.shape[:3] or not np.allclose(label_map.affine, image.affine, atol=1e-3):
+        raise InputError(f"{name_of(label_map)}: lies on another grid than {name_of(image)}")
+    chosen = replace(options or Options(), frame=frame)
+    still = read_data(image).astype(np.float32)
+    carried = np.repeat(read_data(label_map).reshape((*image.shape[:3], 1)), still.shape[-1], axis=-1)
+    for box in _boxes(model, image):
+        part, label_part = (one.slicer[box] for one in (image, label_map))
+        for index, result in enumerate(register_frames(model, part, part, chosen)):
+            still[(*box, index)] = _warped(result)
+            carried[(*box, index)] = _carried(result, label_part)
+    return Beat(_series(still, image, image), _series(carried, image, image))
+
+
+def _boxes(model: PairModel, image: nib.spatialimages.SpatialImage) -> list[tuple[slice, ...]]:
+    """The parts of a stack that a model is shown at once: all of it in 3D, in 2D the middle of each slice.
+
+    Cut to the canvas here, for all frames alike: the model would choose the place for every frame anew.
+    """
+    box = [slice(None)] * 3
+    if model.ndim == 3:
+        return [tuple(box)]
+    sizes = np.asarray(image.header.get_zooms()[:3], dtype=np.float64)
+    thick = int(np.flatnonzero(np.round(sizes, 3) == np.round(sizes.max(), 3))[-1])
+    # The canvas' axes are in RAS order, those of the file in any.
+    in_plane = [int(axis) for axis in np.argsort(io_orientation(image.affine)[:, 0]) if axis != thick]
+    for axis, size, step in zip(in_plane, model.canvas, model.preprocessing["spacing"], strict=True):
+        box[axis] = middle(image.shape[axis], size * step / sizes[axis])
+    slices = (slice(index, index + 1) for index in range(image.shape[thick]))
+    return [(*box[:thick], one, *box[thick + 1 :]) for one in slices]
+
+
+def _carried(result: RegisteredImages, labels: nib.spatialimages.SpatialImage) -> np.ndarray:
+    """Labels of the fixed image on the moving one's grid, (X, Y, Z)."""
+    to_labels = Chain((result.registration.to_fixed, read_grid(labels).from_world()))
+    stored = read_data(labels).reshape(result.fixed_grid.shape)
+    return result.moving_grid.read_from(stored, to_labels, nearest=True)
+
+
+def volume_curve(labels: Source, value: int) -> np.ndarray:
+    """Volume in ml of the structure ``value`` in every frame of a label map: (frames,)."""
+    image = open_image(labels)
+    stored = read_data(image).reshape((*image.shape[:3], -1))
+    voxel = abs(float(np.linalg.det(image.affine[:3, :3]))) / 1000.0
+    return voxel * np.count_nonzero(np.rint(stored) == value, axis=(0, 1, 2))
+
+
+def ejection_fraction(volumes: np.ndarray) -> float:
+    """The part in % of the largest volume of a beat that is gone at its smallest."""
+    return 100.0 * (1.0 - float(volumes.min()) / float(volumes.max()))

@@ -55,13 +55,14 @@ class SliceBySlice:
                 f"{pair.moving.path}: lies on another grid than {pair.fixed.path}, so their slices do not correspond"
             )
         spacing = pair.spacing("fixed")
-        rows, columns = (_middle(shapes[0][axis], self._window[axis] / spacing[axis]) for axis in (0, 1))
+        rows, columns = (middle(shapes[0][axis], self._window[axis] / spacing[axis]) for axis in (0, 1))
         found = [self._method(_slice(pair, rows, columns, index)) for index in range(shapes[0][2])]
         origin = np.array([rows.start, columns.start], dtype=np.float64)
         return [_stacked(results, origin) for results in zip(*found, strict=True)]
 
 
-def _middle(size: int, wanted: float) -> slice:
+def middle(size: int, wanted: float) -> slice:
+    """The middle ``wanted`` voxels, or as many as there are, of an axis of ``size``."""
     count = round(min(size, wanted))
     start = (size - count) // 2
     return slice(start, start + count)
