@@ -65,9 +65,9 @@ def draw_registration(found: Registration, path: Path, names: tuple[str, str] = 
     rows = figure.subplots(*((2, 4) if fixed.ndim == 2 else (3, 8))).reshape(len(planes), 8)
     for panels, plane in zip(rows, planes, strict=True):
         for panel, (title, image) in zip(panels, images.items(), strict=False):
-            _show(panel, plane.cut(image), title)
-        _show(panels[5], _checkerboard(plane.cut(warped), plane.cut(fixed)), "warped and fixed in turns")
-        _show(panels[6], plane.cut(moving), "the fixed grid in the moving image")
+            show_slice(panel, plane.cut(image), title)
+        show_slice(panels[5], _checkerboard(plane.cut(warped), plane.cut(fixed)), "warped and fixed in turns")
+        show_slice(panels[6], plane.cut(moving), "the fixed grid in the moving image")
         _draw_grid(panels[6], plane.cut(positions)[..., list(plane.axes)])
         _show_jacobian(figure, panels[7], plane.cut(determinant), plane.cut(brain))
     save(figure, path)
@@ -99,7 +99,7 @@ def draw_synthesis(rows: Mapping[str, Mapping[str, np.ndarray]], path: Path) -> 
     panels = figure.subplots(len(rows), columns, squeeze=False)
     for line, (subject, images) in zip(panels, rows.items(), strict=True):
         for panel, (title, image) in zip(line, images.items(), strict=True):
-            _show(panel, _slice(image), f"{subject}: {title}")
+            show_slice(panel, _slice(image), f"{subject}: {title}")
     save(figure, path)
 
 
@@ -123,7 +123,7 @@ def draw_outlines(
         (panels[1], directions[1], "fixed", "moving", [result.to_fixed for result in results]),
     ):
         for panel, result, pull_back in zip(line, results, maps, strict=True):
-            _show_outlines(panel, pair, source, target, pull_back, structures)
+            show_outlines(panel, pair, source, target, pull_back, structures)
             panel.set_title(f"{name}\n{result.method}", fontsize=9)
     colours = zip(structures.values(), _OUTLINES, strict=False)
     figure.legend(
@@ -135,9 +135,10 @@ def draw_outlines(
     save(figure, path)
 
 
-def _show_outlines(
+def show_outlines(
     panel: Axes, pair: Pair, source: str, target: str, pull_back: PointMap, structures: Mapping[int, str]
 ) -> None:
+    """One panel of `draw_outlines`; ``source`` and ``target`` are "moving" and "fixed" or the other way round."""
     own: np.ndarray = getattr(pair, f"{target}_labels")
     plane = _Plane((0, 1)) if own.ndim == 2 else _Plane((0, 1), 2, _fullest(own, list(structures)))
     image, labels = plane.cut(pair.array(target)), plane.cut(own)
@@ -234,7 +235,8 @@ def _slice(image: np.ndarray) -> np.ndarray:
     return image if image.ndim == 2 else image[:, :, image.shape[2] // 2]
 
 
-def _show(panel: Axes, image: np.ndarray, title: str) -> None:
+def show_slice(panel: Axes, image: np.ndarray, title: str) -> None:
+    """An image (*size) in [-1, 1] in grey."""
     panel.imshow(image.T, cmap="gray", vmin=-1, vmax=1, origin="lower", interpolation="nearest")
     panel.set_title(title, fontsize=9)
     panel.set_axis_off()
