@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -152,6 +153,16 @@ class FIRE(tf.keras.Model):
                 )
         outputs = self.predict_on_batch({"a": tf.cast(a, tf.float32), "b": tf.cast(b, tf.float32)})
         return dict(outputs)
+
+    def export(self, output: str | Path, **options: Any) -> Path:
+        """Write a SavedModel for TensorFlow Serving: `fire_tf.export.export_model`, whose options these are.
+
+        It takes the place of Keras' own `export`, whose single endpoint would want prepared images on the canvas.
+        """
+        # Imported here: serving stands on the model, not the model on serving.
+        from fire_tf.export import export_model
+
+        return export_model(self, output, **options)
 
     # -- the objective --------------------------------------------------------------------------------------------
 
