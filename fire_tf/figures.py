@@ -136,9 +136,18 @@ def draw_outlines(
 
 
 def show_outlines(
-    panel: Axes, pair: Pair, source: str, target: str, pull_back: PointMap, structures: Mapping[int, str]
+    panel: Axes,
+    pair: Pair,
+    source: str,
+    target: str,
+    pull_back: PointMap,
+    structures: Mapping[int, str],
+    brightness: float = 1.0,
 ) -> None:
-    """One panel of `draw_outlines`; ``source`` and ``target`` are "moving" and "fixed" or the other way round."""
+    """One panel of `draw_outlines`; ``source`` and ``target`` are "moving" and "fixed" or the other way round.
+
+    ``brightness`` below 1 darkens the image, so that white lines are seen on bright tissue.
+    """
     own: np.ndarray = getattr(pair, f"{target}_labels")
     plane = _Plane((0, 1)) if own.ndim == 2 else _Plane((0, 1), 2, _fullest(own, list(structures)))
     image, labels = plane.cut(pair.array(target)), plane.cut(own)
@@ -148,8 +157,8 @@ def show_outlines(
     panel.imshow(
         image.T,
         cmap="gray",
-        vmin=float(image.min()),
-        vmax=float(np.percentile(image, 99.5)),
+        vmin=(low := float(image.min())),
+        vmax=low + (float(np.percentile(image, 99.5)) - low) / brightness,
         origin="lower",
         interpolation="nearest",
         aspect=spacing[1] / spacing[0],

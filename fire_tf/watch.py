@@ -77,7 +77,7 @@ def draw_progress(pair: Pair, results: Sequence[Result], structures: Mapping[int
     for column, result in zip(panels.T, results, strict=False):
         positions = map_positions(result.to_moving, fixed.shape)
         show_slice(column[0], pull(moving, positions, outside=float(moving.min())), result.method)
-        show_outlines(column[1], pair, "moving", "fixed", result.to_moving, structures)
+        show_outlines(column[1], pair, "moving", "fixed", result.to_moving, structures, brightness=0.5)
     show_slice(panels[0, -1], fixed, "the fixed image")
     panels[1, -1].set_axis_off()
     save(figure, path)
