@@ -3,6 +3,9 @@
 ``P_Warped.nii.gz`` is the 4D image with every frame on the fixed grid, the time step kept. Each frame's images,
 transforms and picture are written under ``P_frame000_``, ``P_frame001_``, ... as for a single pair; ``P_qc.json``
 lists the numbers of all of them, and ``P_qc.png`` shows what still moves.
+
+`follow_beat` does the same to a heart in memory and carries a label map of the reference frame to every other one;
+`volume_curve` is what comes of it.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +34,7 @@ from fire_tf.images import (
     take_frame,
 )
 from fire_tf.outputs import write_together
-from fire_tf.pointmaps import AffineMap
+from fire_tf.pointmaps import AffineMap, Chain
 from fire_tf.register import Options, register_images
 from fire_tf.registered import RegisteredImages, write_files
 from fire_tf.registration import PairModel
@@ -76,11 +79,9 @@ def write_frames(
         numbers = []
         for index, result in enumerate(register_frames(model, moving, fixed, chosen)):
             write_files(result, folder, f"frame{index:03d}_", chosen.warp_format)
-            warped[..., index] = result.warped.get_fdata(dtype=np.float32).reshape(grid.shape)
+            warped[..., index] = _warped(result)
             numbers.append(result.quality)
-        image = grid.image(warped)
-        keep_time_step(image, series)
-        nib.save(image, folder / "Warped.nii.gz")
+        nib.save(_series(warped, fixed, series), folder / "Warped.nii.gz")
         content = {**(provenance or {}), "frames": numbers}
         (folder / "qc.json").write_text(json.dumps(content, indent=2) + "\n")
         before = apply_transform(AffineTransform(AffineMap.identity(3)), moving, grid)
@@ -92,3 +93,65 @@ def write_frames(
         draw_series(reference.reshape(grid.shape), *frames, grid.affine, folder / "qc.png")
 
     return write_together(prefix, write)
+
+
+def _warped(result: RegisteredImages) -> np.ndarray:
+    """The moving frame on the fixed grid, (X, Y, Z) float32."""
+    return result.warped.get_fdata(dtype=np.float32).reshape(result.fixed_grid.shape)
+
+
+def _series(values: np.ndarray, grid_of: Source, timed_as: nib.spatialimages.SpatialImage) -> nib.Nifti1Image:
+    """Values (X, Y, Z, frames) as an image on one's grid with another's time step."""
+    series = read_grid(grid_of).image(values)
+    keep_time_step(series, timed_as)
+    return series
+
+
+@dataclass(frozen=True)
+class Beat:
+    """A heart beat that was followed: 4D images on the grid of the beat, with its time step.
+
+    still: every frame warped onto the reference frame, float32. labels: the reference frame's labels in every frame.
+    """
+
+    still: nib.Nifti1Image
+    labels: nib.Nifti1Image
+
+
+def follow_beat(
+    model: PairModel, beat: Source, labels: Source, frame: int, options: Options | None = None
+) -> Beat:
+    """Register every frame of ``beat`` (4D) to its frame number ``frame`` (from 0), whose label map is given.
+
+    Raises InputError as `register_frames` does, and for a label map on another grid.
+    """
+    image, label_map = open_image(beat), open_image(labels)
+    if label_map.shape[:3] != image.shape[:3] or not np.allclose(label_map.affine, image.affine, atol=1e-3):
+        raise InputError(f"{name_of(label_map)}: lies on another grid than {name_of(image)}")
+    chosen = replace(options or Options(), frame=frame)
+    still = np.empty(image.shape, np.float32)
+    carried = np.empty(image.shape, label_map.get_data_dtype())
+    for index, result in enumerate(register_frames(model, image, image, chosen)):
+        still[..., index] = _warped(result)
+        carried[..., index] = _carried(result, label_map)
+    return Beat(_series(still, image, image), _series(carried, image, image))
+
+
+def _carried(result: RegisteredImages, labels: nib.spatialimages.SpatialImage) -> np.ndarray:
+    """Labels of the fixed image on the moving one's grid, (X, Y, Z)."""
+    to_labels = Chain((result.registration.to_fixed, read_grid(labels).from_world()))
+    stored = read_data(labels).reshape(result.fixed_grid.shape)
+    return result.moving_grid.read_from(stored, to_labels, nearest=True)
+
+
+def volume_curve(labels: Source, value: int) -> np.ndarray:
+    """Volume in ml of the structure ``value`` in every frame of a label map: (frames,)."""
+    image = open_image(labels)
+    stored = read_data(image).reshape((*image.shape[:3], -1))
+    voxel = abs(float(np.linalg.det(image.affine[:3, :3]))) / 1000.0
+    return voxel * np.count_nonzero(np.rint(stored) == value, axis=(0, 1, 2))
+
+
+def ejection_fraction(volumes: np.ndarray) -> float:
+    """The part in % of the largest volume of a beat that is gone at its smallest."""
+    return 100.0 * (1.0 - float(volumes.min()) / float(volumes.max()))

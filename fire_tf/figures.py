@@ -67,10 +67,10 @@ def draw_registration(found: Alignment, path: Path, names: tuple[str, str] = ("m
     rows = figure.subplots(*((2, 4) if fixed.ndim == 2 else (3, 8))).reshape(len(planes), 8)
     for panels, plane in zip(rows, planes, strict=True):
         for panel, (title, image) in zip(panels, images.items(), strict=False):
-            _show(panel, plane.cut(image), title, plane.aspect)
+            show_slice(panel, plane.cut(image), title, plane.aspect)
         turns = _checkerboard(plane.cut(warped), plane.cut(fixed))
-        _show(panels[5], turns, "warped and fixed in turns", plane.aspect)
-        _show(panels[6], plane.cut(moving), "the fixed grid in the moving image", plane.aspect)
+        show_slice(panels[5], turns, "warped and fixed in turns", plane.aspect)
+        show_slice(panels[6], plane.cut(moving), "the fixed grid in the moving image", plane.aspect)
         _draw_grid(panels[6], plane.cut(positions)[..., list(plane.axes)])
         _show_jacobian(figure, panels[7], plane.cut(determinant), plane.cut(brain), plane.aspect)
     save(figure, path)
@@ -107,7 +107,7 @@ def draw_synthesis(rows: Mapping[str, Mapping[str, np.ndarray]], path: Path) -> 
     panels = figure.subplots(len(rows), columns, squeeze=False)
     for line, (subject, images) in zip(panels, rows.items(), strict=True):
         for panel, (title, image) in zip(line, images.items(), strict=True):
-            _show(panel, _slice(image), f"{subject}: {title}")
+            show_slice(panel, _slice(image), f"{subject}: {title}")
     save(figure, path)
 
 
@@ -131,7 +131,7 @@ def draw_outlines(
         (panels[1], directions[1], "fixed", "moving", [result.to_fixed for result in results]),
     ):
         for panel, result, pull_back in zip(line, results, maps, strict=True):
-            _show_outlines(panel, pair, source, target, pull_back, structures)
+            show_outlines(panel, pair, source, target, pull_back, structures)
             panel.set_title(f"{name}\n{result.method}", fontsize=9)
     colours = zip(structures.values(), _OUTLINES, strict=False)
     figure.legend(
@@ -143,9 +143,19 @@ def draw_outlines(
     save(figure, path)
 
 
-def _show_outlines(
-    panel: Axes, pair: Pair, source: str, target: str, pull_back: PointMap, structures: Mapping[int, str]
+def show_outlines(
+    panel: Axes,
+    pair: Pair,
+    source: str,
+    target: str,
+    pull_back: PointMap,
+    structures: Mapping[int, str],
+    brightness: float = 1.0,
 ) -> None:
+    """One panel of `draw_outlines`; ``source`` and ``target`` are "moving" and "fixed" or the other way round.
+
+    ``brightness`` below 1 darkens the image, so that white lines are seen on bright tissue.
+    """
     own: np.ndarray = getattr(pair, f"{target}_labels")
     plane = _Plane((0, 1)) if own.ndim == 2 else _Plane((0, 1), 2, _fullest(own, list(structures)))
     image, labels = plane.cut(pair.array(target)), plane.cut(own)
@@ -155,8 +165,8 @@ def _show_outlines(
     panel.imshow(
         image.T,
         cmap="gray",
-        vmin=float(image.min()),
-        vmax=float(np.percentile(image, 99.5)),
+        vmin=(low := float(image.min())),
+        vmax=low + (float(np.percentile(image, 99.5)) - low) / brightness,
         origin="lower",
         interpolation="nearest",
         aspect=spacing[1] / spacing[0],
@@ -242,7 +252,8 @@ def _slice(image: np.ndarray) -> np.ndarray:
     return image if image.ndim == 2 else image[:, :, image.shape[2] // 2]
 
 
-def _show(panel: Axes, image: np.ndarray, title: str, aspect: float = 1.0) -> None:
+def show_slice(panel: Axes, image: np.ndarray, title: str, aspect: float = 1.0) -> None:
+    """An image (*size) in [-1, 1] in grey; ``aspect``: of a voxel, second axis by first."""
     panel.imshow(
         image.T, cmap="gray", vmin=-1, vmax=1, origin="lower", interpolation="nearest", aspect=aspect
     )

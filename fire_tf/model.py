@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -173,6 +174,16 @@ class FIRE(tf.keras.Model):
                     f"image {name} has shape {tuple(image.shape)}: expected (batch, *{expected})"
                 )
         return [tf.cast(image, tf.float32) for image in (a, b)]
+
+    def export(self, output: str | Path, **options: Any) -> Path:
+        """Write a SavedModel for TensorFlow Serving: `fire_tf.export.export_model`, whose options these are.
+
+        It takes the place of Keras' own `export`, whose single endpoint would want prepared images on the canvas.
+        """
+        # Imported here: serving stands on the model, not the model on serving.
+        from fire_tf.export import export_model
+
+        return export_model(self, output, **options)
 
     # -- the objective --------------------------------------------------------------------------------------------
 

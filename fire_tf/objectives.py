@@ -74,7 +74,18 @@ def aligned_losses(model: FIRE, data: Batch, g_a: tf.Tensor, g_b: tf.Tensor) -> 
 
 
 def paper_losses(model: FIRE, data: Batch, prediction: Prediction, terms: frozenset[str]) -> Losses:
-    """Equations 1 to 4, those of ``terms``; passes that do not wait for each other are one batch."""
+    """Equations 1 to 4, those of ``terms``."""
+    compared = compared_tensors(model, data, prediction, terms)
+    return Losses(**{name: getattr(losses, name)(*tensors) for name, tensors in compared.items()})
+
+
+def compared_tensors(
+    model: FIRE, data: Batch, prediction: Prediction, terms: frozenset[str] = PAPER_TERMS
+) -> dict[str, tuple[tf.Tensor, ...]]:
+    """What each of the paper's terms is a function of: the arguments of the function in `fire_tf.losses` of its name.
+
+    Passes that do not wait for each other are one batch.
+    """
     x_a, x_b = data["a"], data["b"]
     g_a, g_b, ab, ba = prediction
     with_affine, with_cycle = "r_syn" in terms, "syn_cyc" in terms
@@ -100,30 +111,27 @@ def paper_losses(model: FIRE, data: Batch, prediction: Prediction, terms: frozen
     f_ba_g_of = batched(
         model.decoder_ba, {name: g_of[name] for name in ("b", "affine_b", "hat_b") if name in g_of}
     )
-    computed = Losses(
-        syn_acc=losses.syn_acc(f_ab_g["warped"], x_b, f_ba_g["warped"], x_a),
-        syn_fea=losses.syn_fea(g_a, g_b_warped, g_b, g_a_warped),
-        reg_acc=losses.reg_acc(f_ab_g_of["a"], x_b, f_ba_g_of["b"], x_a),
-        reg_ic=_inverse_consistency(model, data, prediction, u_ab, u_ba),
-        r_smooth=losses.r_smooth(ab.nonrigid, ba.nonrigid),
-    )
+    compared = {
+        "syn_acc": (f_ab_g["warped"], x_b, f_ba_g["warped"], x_a),
+        "syn_fea": (g_a, g_b_warped, g_b, g_a_warped),
+        "reg_acc": (f_ab_g_of["a"], x_b, f_ba_g_of["b"], x_a),
+        "reg_ic": _there_and_back(model, data, prediction, u_ab, u_ba),
+        "r_smooth": (ab.nonrigid, ba.nonrigid),
+    }
     if with_affine:
-        computed = computed._replace(
-            r_syn=losses.r_syn(x_b, f_ab_g["affine"], x_a, f_ba_g["affine"]),
-            r_reg=losses.r_reg(x_b, f_ab_g_of["affine_a"], x_a, f_ba_g_of["affine_b"]),
-        )
+        compared["r_syn"] = (x_b, f_ab_g["affine"], x_a, f_ba_g["affine"])
+        compared["r_reg"] = (x_b, f_ab_g_of["affine_a"], x_a, f_ba_g_of["affine_b"])
     if with_cycle:
-        computed = computed._replace(
-            syn_cyc=losses.syn_cyc(f_ba_g_of["hat_b"], x_a, f_ab_g_of["hat_a"], x_b),
-            syn_align=losses.syn_align(g_a, g_of["hat_b"], g_b, g_of["hat_a"]),
-        )
-    return computed
+        compared["syn_cyc"] = (f_ba_g_of["hat_b"], x_a, f_ab_g_of["hat_a"], x_b)
+        compared["syn_align"] = (g_a, g_of["hat_b"], g_b, g_of["hat_a"])
+    return compared
 
 
-def _inverse_consistency(
+def _there_and_back(
     model: FIRE, data: Batch, prediction: Prediction, u_ab: tf.Tensor, u_ba: tf.Tensor
-) -> tf.Tensor:
-    """`losses.reg_ic`; the outer transform is evaluated at the inner one's points, its affine analytically."""
+) -> tuple[tf.Tensor, ...]:
+    """Both images after both transforms; the outer one is evaluated at the inner one's points, its affine
+    analytically."""
     x_a, x_b, grid = data["a"], data["b"], identity_grid(model.canvas)
 
     def outer(phi: Phi, points: tf.Tensor) -> tf.Tensor:
@@ -131,7 +139,7 @@ def _inverse_consistency(
 
     there_and_back_a = sample(x_a, outer(prediction.ab, grid + u_ba))
     there_and_back_b = sample(x_b, outer(prediction.ba, grid + u_ab))
-    return losses.reg_ic(x_a, there_and_back_a, x_b, there_and_back_b)
+    return x_a, there_and_back_a, x_b, there_and_back_b
 
 
 def known_losses(model: FIRE, data: Batch, prediction: Prediction) -> Losses:

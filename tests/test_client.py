@@ -15,6 +15,7 @@ import grpc
 import nibabel as nib
 import numpy as np
 import pytest
+import yaml
 from fake_model import brain_like, turned
 from scipy.io import loadmat
 from tiny_fire import awaken, smallest_model, tiny_model
@@ -173,6 +174,24 @@ def test_stacks_of_slices_are_left_to_register() -> None:
         ServedModel(None, {"canvas": [24, 20], "preprocessing": settings}, (stack, stack))
 
 
+class Echo:
+    """A servable that answers with what it was sent."""
+
+    def predict(self, name: str, inputs: dict[str, np.ndarray], wanted: tuple = ()) -> dict[str, np.ndarray]:
+        return inputs
+
+
+def test_messages_above_grpcs_default_limit_go_both_ways() -> None:
+    """4 MiB is what gRPC takes if it is not told otherwise; this is 6 MiB there and back."""
+    (server, port) = loopback.grpc_server({"fire": Echo()})
+    image = np.random.default_rng(0).normal(size=(1, 128, 96, 128, 1)).astype(np.float32)
+    sent = predict_request("fire", "serving_default", {"moving": image})
+    assert sent.ByteSize() > 6 * 2**20
+    answer = connect(f"127.0.0.1:{port}", "fire", 120.0).predict("serving_default", {"moving": image}, ())
+    server.stop(None)
+    np.testing.assert_array_equal(answer["moving"], image)
+
+
 class Stuck:
     """A servable that answers too late, and one that was exported by somebody else."""
 
@@ -317,10 +336,15 @@ def test_messages_are_those_of_tensorflow_serving() -> None:
     assert log.predict_log.request == theirs
 
 
-def _docker_runs() -> bool:
+IMAGE = "tensorflow/serving:2.15.1"
+
+
+def _image_is_here() -> bool:
+    """Whether a Docker daemon runs and has the server's image: a test fetches nothing from the network."""
     if not shutil.which("docker"):
         return False
-    return subprocess.run(["docker", "info"], capture_output=True, check=False, timeout=60).returncode == 0
+    command = ["docker", "image", "inspect", IMAGE]
+    return subprocess.run(command, capture_output=True, check=False, timeout=60).returncode == 0
 
 
 @pytest.fixture
@@ -335,23 +359,22 @@ def real_server(folder: Path) -> Iterator[dict[str, str]]:
             "--model_name=fire",
         ]
         command.append(f"--model_base_path={folder.parent}")
-    elif _docker_runs():
+    elif _image_is_here():
         ports = ["-p", f"127.0.0.1:{by_grpc}:8500", "-p", f"127.0.0.1:{by_rest}:8501"]
         mount = ["-v", f"{folder.parent}:/models/fire:ro", "-e", "MODEL_NAME=fire"]
-        command = ["docker", "run", "--rm", *ports, *mount, "tensorflow/serving:2.15.1"]
+        command = ["docker", "run", "--rm", *ports, *mount, IMAGE]
     else:
-        pytest.skip("neither tensorflow_model_server nor a Docker daemon here")
+        pytest.skip(f"neither tensorflow_model_server nor Docker with {IMAGE} here")
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
         yield {"grpc": f"127.0.0.1:{by_grpc}", "rest": f"http://127.0.0.1:{by_rest}"}
         server.terminate()
 
 
-@pytest.mark.slow
 def test_real_server(
     model: FIRE, real_server: dict[str, str], images: tuple[Path, Path], tmp_path: Path
 ) -> None:
     write_registration(register_images(model, *images), f"{tmp_path}/ours/")
-    for _ in range(120):  # until it has loaded the model, and the image where Docker has to fetch it
+    for _ in range(120):  # until it has loaded the model
         try:
             describe(connect(real_server["rest"], "fire", 5.0))
             break
@@ -367,3 +390,18 @@ def test_real_server(
             server._call(request, timeout=60.0)
         assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT, name
     assert describe(server)["canvas"] == [16, 12]
+
+
+def test_compose_file_serves_what_export_writes() -> None:
+    """To this machine alone, from folders that are there, each request by itself."""
+    folder = ROOT / "serving"
+    service = yaml.safe_load((folder / "docker-compose.yml").read_text())["services"]["fire"]
+    assert service["image"] == IMAGE
+    assert all(port.startswith("127.0.0.1:") for port in service["ports"])
+    mounts = dict(volume.removesuffix(":ro").split(":") for volume in service["volumes"])
+    options = dict(option.removeprefix("--").split("=") for option in service["command"])
+    assert options.pop("model_config_file") == mounts["./models.config"]
+    assert "enable_batching" not in options
+    served = (folder / "models.config").read_text()
+    assert f'base_path: "{mounts["./models"]}/fire"' in served
+    assert 'name: "fire"' in served  # the client's default

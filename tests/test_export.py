@@ -359,7 +359,23 @@ def test_command_writes_the_next_version(tmp_path: Path, capsys: pytest.CaptureF
     assert sorted(path.name for path in output.iterdir()) == ["7", "8"]
 
 
+def test_a_model_exports_itself_as_the_command_does(
+    exports: dict[int, tuple[FIRE, Path]], tmp_path: Path
+) -> None:
+    """Keras' models have a method of this name, which would write something else."""
+    model, folder = exports[2]
+    written = model.export(tmp_path / "served", canvases=[LARGE[2]], version=3)
+    assert written == tmp_path / "served" / "3"
+    assert sorted(loaded(written)) == sorted(loaded(folder))
+    images = {name: tf.constant(image) for name, image in requests_of(2)[1].items()}
+    one, other = (loaded(path)["serving_default"](**images) for path in (folder, written))
+    for name in OUTPUTS:
+        np.testing.assert_array_equal(one[name], other[name])
+    with pytest.raises(TypeError, match="canvass"):
+        model.export(tmp_path / "served", canvass=[])
+
+
 def test_a_model_that_does_not_know_its_images_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"set model\.preprocessing"):
-        export_model(tiny_model(2), tmp_path / "served")
+        tiny_model(2).export(tmp_path / "served")
     assert not (tmp_path / "served").exists()
