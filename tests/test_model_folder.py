@@ -118,3 +118,9 @@ def test_the_command_names_a_folder_that_is_no_model(folder: Path, tmp_path: Pat
         assert cause in error
         assert error.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_the_model_that_comes_along_loads() -> None:
+    model = load_model("t1_flair_2d", compiled=False)
+    assert model.canvas == (192, 192)
+    assert (model.preprocessing["modality_a"], model.preprocessing["modality_b"]) == ("T1", "FLAIR")
