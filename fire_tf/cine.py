@@ -130,18 +130,13 @@ def follow_beat(
         raise InputError(f"{name_of(label_map)}: lies on another grid than {name_of(image)}")
     chosen = replace(options or Options(), frame=frame)
     still = np.empty(image.shape, np.float32)
+    stored, from_world = read_data(label_map).reshape(image.shape[:3]), read_grid(label_map).from_world()
     carried = np.empty(image.shape, label_map.get_data_dtype())
     for index, result in enumerate(register_frames(model, image, image, chosen)):
         still[..., index] = _warped(result)
-        carried[..., index] = _carried(result, label_map)
+        to_labels = Chain((result.registration.to_fixed, from_world))
+        carried[..., index] = result.moving_grid.read_from(stored, to_labels, nearest=True)
     return Beat(_series(still, image, image), _series(carried, image, image))
-
-
-def _carried(result: RegisteredImages, labels: nib.spatialimages.SpatialImage) -> np.ndarray:
-    """Labels of the fixed image on the moving one's grid, (X, Y, Z)."""
-    to_labels = Chain((result.registration.to_fixed, read_grid(labels).from_world()))
-    stored = read_data(labels).reshape(result.fixed_grid.shape)
-    return result.moving_grid.read_from(stored, to_labels, nearest=True)
 
 
 def volume_curve(labels: Source, value: int) -> np.ndarray:

@@ -38,7 +38,8 @@ from fire_tf.predict_messages import (
     to_tensor,
 )
 from fire_tf.quality import provenance
-from fire_tf.register import Options, register_images, write_registration
+from fire_tf.register import Options, register_images
+from fire_tf.registered import write_registration
 from fire_tf.registration import as_trained, is_stack, modalities
 from fire_tf.warp_formats import FORMATS
 

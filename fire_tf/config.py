@@ -112,10 +112,8 @@ class ShadingConfig:
     gamma: Annotated[tuple[Positive, Positive], Ordered()] = (1.0, 1.0)  # exponent of grey values in [0, 1]
     # standard deviation of the logarithms of a rising curve's slopes; 0 is a straight line
     curve: Annotated[tuple[NotNegative, NotNegative], Ordered()] = (0.0, 0.0)
-    noise: Annotated[tuple[Fraction, Fraction], Ordered()] = (
-        0.0,
-        0.0,
-    )  # its standard deviation, part of the range
+    # its standard deviation, part of the range
+    noise: Annotated[tuple[Fraction, Fraction], Ordered()] = (0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -203,9 +201,8 @@ class Config:
     init: str | None = None  # a trained model, or its run folder, whose weights the networks start from
     deformation: DeformationConfig = DeformationConfig()
     common: DeformationConfig = DeformationConfig()
-    mirror: tuple[
-        Annotated[int, Between(0, 2)], ...
-    ] = ()  # axes of the canvas along which half of the draws are mirrored
+    # axes of the canvas along which half of the draws are mirrored
+    mirror: tuple[Annotated[int, Between(0, 2)], ...] = ()
     shading: ShadingConfig | None = None
     network: NetworkConfig = NetworkConfig()
     weights: LossWeights = LossWeights()

@@ -51,16 +51,17 @@ def draw_parameters(ranges: DeformationConfig, canvas: Sequence[int], seed: tf.T
     direction = tf.random.stateless_normal([n], seeds[1])
     direction /= tf.maximum(tf.norm(direction), 1e-6)
     return Parameters(
-        rotation=_within(angle, ranges.rotation) * tf.where(sign < 0.5, -1.0, 1.0),
-        translation=_within(rest[0], ranges.translation) * direction * tf.constant(canvas, tf.float32),
-        scale=_within(scale, ranges.scale),
-        shear=_within(shear, ranges.shear),
-        peak=_within(rest[1], ranges.peak),
+        rotation=within(angle, ranges.rotation) * tf.where(sign < 0.5, -1.0, 1.0),
+        translation=within(rest[0], ranges.translation) * direction * tf.constant(canvas, tf.float32),
+        scale=within(scale, ranges.scale),
+        shear=within(shear, ranges.shear),
+        peak=within(rest[1], ranges.peak),
         control=tf.random.stateless_normal([*control_shape(canvas, ranges.control_points), n], seeds[2]),
     )
 
 
-def _within(uniform: tf.Tensor, limits: Sequence[float]) -> tf.Tensor:
+def within(uniform: tf.Tensor, limits: Sequence[float] | np.ndarray) -> tf.Tensor:
+    """Numbers of [0, 1) stretched to the range ``limits`` (low, high)."""
     return limits[0] + uniform * (limits[1] - limits[0])
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from fire_tf.config import ShadingConfig
+from fire_tf.deformations import within
 from fire_tf.images import BACKGROUND
 
 _ORDERS = 3  # cosines of 0, 1 and 2 half periods along each axis of the canvas
@@ -27,9 +28,8 @@ class Shading(NamedTuple):
     strength: tf.Tensor  # ()
     gamma: tf.Tensor  # ()
     coefficients: tf.Tensor  # (cosines,), of no particular size: the strength sets it
-    curve: (
-        tf.Tensor
-    )  # (knots,), logarithms of the curve's slopes on equal pieces of [0, 1]; their mean has no effect
+    # (knots,), logarithms of the curve's slopes on equal pieces of [0, 1]; their mean has no effect
+    curve: tf.Tensor
     noise: tf.Tensor  # (*canvas), Gaussian, added to grey values in [0, 1]
 
 
@@ -40,10 +40,6 @@ def draw_shading(ranges: ShadingConfig, canvas: Sequence[int], seed: tf.Tensor) 
     """
     seeds = tf.random.experimental.stateless_split(seed, 4)
     uniform = tf.random.stateless_uniform([4], seeds[0])
-
-    def within(number: tf.Tensor, limits: Sequence[float] | np.ndarray) -> tf.Tensor:
-        return limits[0] + number * (limits[1] - limits[0])
-
     return Shading(
         strength=within(uniform[0], ranges.strength),
         gamma=tf.exp(within(uniform[1], np.log(ranges.gamma))),
@@ -68,7 +64,7 @@ def shade(image: tf.Tensor, drawn: Shading) -> tf.Tensor:
 def _along_curve(grey: tf.Tensor, curve: tf.Tensor) -> tf.Tensor:
     """Rising straight pieces from (0, 0) to (1, 1) whose slopes are as ``exp(curve)`` to each other."""
     slopes = tf.nn.softmax(curve)
-    pieces = grey.dtype.as_numpy_dtype(_KNOTS) * grey[..., tf.newaxis] - tf.range(_KNOTS, dtype=grey.dtype)
+    pieces = _KNOTS * grey[..., tf.newaxis] - tf.range(_KNOTS, dtype=grey.dtype)
     return tf.tensordot(tf.clip_by_value(pieces, 0.0, 1.0), slopes, axes=1)
 
 

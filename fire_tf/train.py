@@ -212,12 +212,13 @@ def train(config: Config, folder: Path, *, resume: bool = False, quiet: bool = F
         tf.config.threading.set_inter_op_parallelism_threads(config.threads)
     tf.keras.utils.set_random_seed(config.seed)
     run = Run(folder, config, build_model(config))
-    if config.init:
+    restoring = resume and run.manager.latest_checkpoint
+    if config.init and not restoring:
         _start_from(run.model, config.init)
     load_split(config.data, "train")  # so that images which cannot be used leave no run folder behind
     folder.mkdir(parents=True, exist_ok=True)
     save_config(config, folder / "config.yaml")
-    if resume and run.manager.latest_checkpoint:
+    if restoring:
         run.restore()
     for stage, done in run.stages():
         _train_stage(run, stage, done, quiet)
