@@ -34,7 +34,13 @@ def build_model(config: Config) -> FIRE:
         nonrigid = NonRigidNetwork(config.data.ndim, network.nonrigid_filters, network.nonrigid_dilations)
         return TransformationNetwork(affine, nonrigid, name=name)
 
-    synthesis = (network.filters, strides, network.residual_blocks, network.shortcut)
+    synthesis = (
+        network.filters,
+        strides,
+        network.residual_blocks,
+        network.shortcut,
+        network.dilation_growth,
+    )
     encoder = Encoder(*synthesis, name="g")
     model = FIRE(
         encoder,

@@ -122,6 +122,7 @@ class NetworkConfig:
 
     filters: tuple[Count, Count, Count] = (16, 32, 64)
     residual_blocks: Annotated[int, Between(0)] = 4
+    dilation_growth: Count = 1  # from one residual block to the next
     shortcut: bool = True  # G and F pass patches on linearly and normalise in the residual blocks alone
     affine_pooling: Literal["average", "moments", "keypoints"] = "keypoints"
     affine_filters: tuple[Count, ...] = (64, 64, 64)

@@ -116,7 +116,7 @@ class UpsamplingConvolution(_Resampling):
 class ConvolutionUnit(tf.keras.layers.Layer):
     """Convolution, instance normalisation (tensorflow-addons), ReLU: the unit of G and F (section 2.1).
 
-    ``resample`` is None, "down" or "up"; ``strides`` belong to the latter two. With ``normalize`` False a bias
+    ``resample`` is None, "down" or "up"; ``strides`` belong to the latter two, ``dilation`` to the first. With ``normalize`` False a bias
     takes the place of the normalisation, and the weights start at He's variance, which then matters.
     """
 
@@ -128,6 +128,7 @@ class ConvolutionUnit(tf.keras.layers.Layer):
         resample: str | None = None,
         activation: str | None = "relu",
         normalize: bool = True,
+        dilation: int = 1,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -138,13 +139,14 @@ class ConvolutionUnit(tf.keras.layers.Layer):
             "resample": resample,
             "activation": activation,
             "normalize": normalize,
+            "dilation": dilation,
         }
         options: dict[str, Any] = {
             "use_bias": not normalize,
             "kernel_initializer": "glorot_uniform" if normalize else HE,
         }
         if resample is None:
-            self.convolution = convolution(rank, filters, **options)
+            self.convolution = convolution(rank, filters, dilation_rate=dilation, **options)
         elif resample in ("down", "up") and strides is not None:
             self.convolution = (StridedConvolution if resample == "down" else UpsamplingConvolution)(
                 filters, strides, **options
@@ -178,14 +180,14 @@ class ResidualBlock(tf.keras.layers.Layer):
     """``x + IN(conv(ReLU(IN(conv(x)))))``, (batch, *size, filters) -> the same (section 2.1, "Resnet blocks").
 
     The last gain starts at zero (Goyal et al. 2017, arXiv 1706.02677, section 5.1): every block begins as the
-    identity.
+    identity. ``dilation`` is that of both convolutions: how far apart the voxels lie that they combine.
     """
 
-    def __init__(self, filters: int, rank: int, **kwargs: Any):
+    def __init__(self, filters: int, rank: int, dilation: int = 1, **kwargs: Any):
         super().__init__(**kwargs)
-        self.filters, self.rank = filters, rank
-        self.first = ConvolutionUnit(filters, rank)
-        self.second = convolution(rank, filters, use_bias=False)
+        self.filters, self.rank, self.dilation = filters, rank, dilation
+        self.first = ConvolutionUnit(filters, rank, dilation=dilation)
+        self.second = convolution(rank, filters, use_bias=False, dilation_rate=dilation)
         self.normalization = tfa.layers.InstanceNormalization(gamma_initializer="zeros")
 
     def build(self, input_shape: tf.TensorShape) -> None:
@@ -200,4 +202,5 @@ class ResidualBlock(tf.keras.layers.Layer):
         return inputs + self.normalization(self.second(self.first(inputs)))
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "filters": self.filters, "rank": self.rank}
+        config = {"filters": self.filters, "rank": self.rank, "dilation": self.dilation}
+        return {**super().get_config(), **config}

@@ -82,6 +82,18 @@ def test_residual_block_starts_as_the_identity_and_then_adds_to_its_input():
     np.testing.assert_allclose(added.std((1, 2)), [[2, 3]], rtol=1e-2)
 
 
+def test_residual_blocks_see_farther_from_one_to_the_next():
+    """The third block adds to a voxel what lies 4 voxels away and nothing from in between."""
+    blocks = Encoder((1, 1, 1), [[2, 2], [2, 2]], residual_blocks=3, dilation_growth=2).blocks
+    impulse = np.zeros((1, 17, 17, 1), np.float32)
+    impulse[0, 8, 8] = 1
+    seen = [np.argwhere(block.second(impulse).numpy()[0, ..., 0]) for block in blocks]
+    for reach, found in zip((1, 2, 4), seen, strict=True):
+        assert {tuple(place) for place in found} == {
+            (8 + reach * i, 8 + reach * j) for i in (-1, 0, 1) for j in (-1, 0, 1)
+        }
+
+
 @pytest.mark.parametrize(("resample", "strides"), [("sideways", (2, 2)), ("down", None)])
 def test_unknown_resampling_is_refused(resample, strides):
     with pytest.raises(ValueError, match=f"resample is '{resample}' with strides"):
@@ -253,7 +265,7 @@ def test_a_network_comes_back_from_its_config(part):
         StridedConvolution(2, (1, 2)),
         UpsamplingConvolution(2, (2, 2)),
         ConvolutionUnit(2, 2, (2, 2), "up", None, normalize=False),
-        ResidualBlock(2, 3),
+        ResidualBlock(2, 3, dilation=2),
     ],
     ids=lambda layer: type(layer).__name__,
 )
