@@ -83,12 +83,18 @@ def _next_version(output: Path) -> int:
 def _write(served: Any, canvases: Sequence[Sequence[int]], folder: Path) -> None:
     import tensorflow as tf
 
-    tf.saved_model.save(
-        served,
-        str(folder),
-        signatures=served.signatures(),
-        options=tf.saved_model.SaveOptions(experimental_custom_gradients=False),
-    )
+    logger = tf.get_logger()
+    level = logger.level
+    logger.setLevel("WARNING")  # a notebook would be told of the folder that is renamed afterwards
+    try:
+        tf.saved_model.save(
+            served,
+            str(folder),
+            signatures=served.signatures(),
+            options=tf.saved_model.SaveOptions(experimental_custom_gradients=False),
+        )
+    finally:
+        logger.setLevel(level)
     (folder / WARMUP).parent.mkdir()
     with tf.io.TFRecordWriter(str(folder / WARMUP)) as writer:
         for log in warmup_requests(canvases):

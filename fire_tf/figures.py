@@ -62,7 +62,7 @@ def draw_registration(found: Alignment, path: Path, names: tuple[str, str] = ("m
     }
     planes = _planes(brain, found.fixed.spacing)
     figure = Figure(figsize=(13, 7) if fixed.ndim == 2 else (26, 10))
-    figure.subplots_adjust(0.01, 0.01, 0.97, 0.95, 0.06, 0.12)
+    figure.subplots_adjust(0.01, 0.01, 0.955, 0.95, 0.06, 0.12)
     # In 2D there is one plane: its eight pictures stand in two rows.
     rows = figure.subplots(*((2, 4) if fixed.ndim == 2 else (3, 8))).reshape(len(planes), 8)
     for panels, plane in zip(rows, planes, strict=True):

@@ -63,7 +63,7 @@ def draw_terms(maps: Mapping[str, TermMap], path: Path) -> None:
     Of features and fields the channel that varies most is shown.
     """
     rows = -(-len(maps) // _COLUMNS)
-    figure = Figure(figsize=(4.4 * _COLUMNS, 1.9 * rows), layout="constrained")
+    figure = Figure(figsize=(3.3 * _COLUMNS, 1.45 * rows), layout="constrained")
     panels = figure.subplots(rows, 3 * _COLUMNS, squeeze=False).reshape(-1, 3)
     for term, (name, found) in zip(panels, maps.items(), strict=False):
         channel = int(np.argmax(found.left.std(axis=tuple(range(found.left.ndim - 1)))))
