@@ -3,3 +3,6 @@
 import os
 
 os.environ.setdefault("MPLBACKEND", "Agg")
+# Workers run beside each other, one core each.
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")

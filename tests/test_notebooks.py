@@ -18,7 +18,7 @@ from nbformat import NotebookNode
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-LARGEST = 500_000  # bytes of a notebook with its outputs
+LARGEST = 700_000  # bytes of a notebook with its outputs
 PICTURES = {"01_quickstart": 3, "02_your_own_data": 3, "03_inside_fire": 6, "04_cine": 3}
 
 notebooks = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -52,8 +52,6 @@ def test_there_are_four() -> None:
 def test_outputs_are_kept_and_small(path: Path) -> None:
     """Every cell was run, in order, none failed, and there are pictures."""
     cells = code_of(read(path))
-    if not any(cell.execution_count for cell in cells):
-        pytest.skip(f"{path.name} holds no outputs yet; python notebooks/run.py makes them")
     assert path.stat().st_size < LARGEST
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
     outputs = [output for cell in cells for output in cell.outputs]
@@ -87,7 +85,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("notebooks")
 
 
-@pytest.mark.slow
 @notebooks
 def test_notebook_runs(path: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From top to bottom on generated images, with all of its pictures, none of them empty."""
