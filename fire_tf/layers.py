@@ -116,8 +116,9 @@ class UpsamplingConvolution(_Resampling):
 class ConvolutionUnit(tf.keras.layers.Layer):
     """Convolution, instance normalisation (tensorflow-addons), ReLU: the unit of G and F (section 2.1).
 
-    ``resample`` is None, "down" or "up"; ``strides`` belong to the latter two, ``dilation`` to the first. With ``normalize`` False a bias
-    takes the place of the normalisation, and the weights start at He's variance, which then matters.
+    ``resample`` is None, "down" or "up"; ``strides`` belong to the latter two, ``dilation`` to the first. With
+    ``normalize`` False a bias takes the place of the normalisation, and the weights start at He's variance, which then
+    matters.
     """
 
     def __init__(
