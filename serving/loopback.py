@@ -208,9 +208,8 @@ def main() -> None:
     parser.add_argument("--model", type=Path, required=True, help="folder of the versions")
     parser.add_argument("--name", default="fire")
     options = parser.parse_args()
-    tf.get_logger().setLevel(
-        "ERROR"
-    )  # that the TensorFlow 1 loader is old is known, and the reason to use it
+    # That the TensorFlow 1 loader is old is known, and the reason to use it.
+    tf.get_logger().setLevel("ERROR")
     newest = max(int(path.name) for path in options.model.iterdir() if path.name.isdecimal())
     models = {options.name: Servable(options.model / str(newest))}
     (by_grpc, grpc_port), (_, rest_port) = grpc_server(models), rest_server(models)
