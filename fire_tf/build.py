@@ -30,6 +30,7 @@ def build_model(config: Config) -> FIRE:
             maps=network.affine_maps,
             units=network.affine_units,
             pooling=network.affine_pooling,
+            downsampling=network.affine_downsampling,
         )
         nonrigid = NonRigidNetwork(config.data.ndim, network.nonrigid_filters, network.nonrigid_dilations)
         return TransformationNetwork(affine, nonrigid, name=name)

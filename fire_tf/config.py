@@ -128,6 +128,7 @@ class NetworkConfig:
     affine_filters: tuple[Count, ...] = (64, 64, 64)
     affine_maps: Count = 64
     affine_units: Count = 256
+    affine_downsampling: Literal[1, 2] = 2  # of G's grid, before T_af reads positions on it
     nonrigid_filters: Count = 48
     nonrigid_dilations: tuple[Count, ...] = (1, 2, 4, 8, 4, 2, 1)
 

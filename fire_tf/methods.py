@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 
 from fire_tf.pairs import Pair
 from fire_tf.pointmaps import AffineMap, PointMap
-from fire_tf.refine import refine
+from fire_tf.refine import refine, search_for
 from fire_tf.registration import PairModel, register_pair
 
 
@@ -94,7 +94,7 @@ class Fire:
             Result("FIRE", *pair.in_voxels(found.to_moving, found.to_fixed), times),
         ]
         if self._refined:
-            better = refine(found)
+            better = refine(found, search_for(self._model))
             maps = pair.in_voxels(better.to_moving, better.to_fixed)
             results.append(Result("FIRE refined", *maps, watch.read()))
         return results

@@ -194,7 +194,8 @@ class AffineNetwork(tf.keras.layers.Layer):
     - "keypoints": as "moments", and the mean positions of the two images are also taken as corresponding points:
       their regularised least-squares affine is what the dense layers correct.
 
-    The two dense layers give n (n + 1) numbers: the linear part in voxels per voxel, the translation in half
+    The first convolution has stride ``downsampling``: with 1 positions are read on G's own grid, which is twice as
+    precise. The two dense layers give n (n + 1) numbers: the linear part in voxels per voxel, the translation in half
     canvas sizes. The last layer starts at zero, and its output is scaled down. There is no instance
     normalisation: it would remove what is to be measured.
     """
@@ -210,6 +211,7 @@ class AffineNetwork(tf.keras.layers.Layer):
         units: int = 256,
         pooling: str = "moments",
         output_scale: float = 0.1,
+        downsampling: int = 2,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -217,12 +219,15 @@ class AffineNetwork(tf.keras.layers.Layer):
             raise ValueError(f"pooling is {pooling!r}: expected one of {', '.join(self.POOLINGS)}")
         self.canvas, self.strides, self.filters = tuple(canvas), tuple(strides), tuple(filters)
         self.maps, self.units, self.pooling, self.output_scale = maps, units, pooling, output_scale
+        self.downsampling = downsampling
         self.rank = len(self.canvas)
         self.chain: list[tf.keras.layers.Layer] = []
         for level, width in enumerate(self.filters):
-            down = level == 0
+            first = level == 0
             self.chain += [
-                StridedConvolution(width, (2,) * self.rank) if down else convolution(self.rank, width),
+                StridedConvolution(width, (downsampling,) * self.rank)
+                if first
+                else convolution(self.rank, width),
                 tf.keras.layers.LeakyReLU(SLOPE),
             ]
         self.chain.append(convolution(self.rank, maps, dtype="float32"))
@@ -268,7 +273,7 @@ class AffineNetwork(tf.keras.layers.Layer):
     def _moments(self, maps: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Mean position (2 batch, maps, n) and covariance (2 batch, maps, n (n + 1) / 2) in half canvas sizes."""
         weights = tf.nn.softmax(tf.reshape(maps, [tf.shape(maps)[0], -1, self.maps]), axis=1)
-        grid = identity_grid(maps.shape[1:-1]) * (2.0 * tf.constant(self.strides, tf.float32))
+        grid = identity_grid(maps.shape[1:-1]) * (self.downsampling * tf.constant(self.strides, tf.float32))
         points = tf.reshape((grid - centre(self.canvas)) / self._half, [-1, self.rank])
         products = tf.stack(
             [points[:, i] * points[:, j] for i in range(self.rank) for j in range(i, self.rank)], axis=-1
@@ -290,6 +295,7 @@ class AffineNetwork(tf.keras.layers.Layer):
             "units": self.units,
             "pooling": self.pooling,
             "output_scale": self.output_scale,
+            "downsampling": self.downsampling,
         }
 
 

@@ -18,6 +18,9 @@ import numpy as np
 from scipy.ndimage import map_coordinates
 
 
+_HALVINGS = 6  # of a step of Newton's method that leads away
+
+
 class PointMap(Protocol):
     """Anything that maps points ``(..., n)`` to points ``(..., n)``."""
 
@@ -214,21 +217,50 @@ def fit_affine(points: np.ndarray, targets: np.ndarray) -> AffineMap:
 class InverseMap:
     """The inverse of ``forward``, found point by point: ``q`` with ``forward(q) = p`` within ``tolerance``.
 
-    Newton's method with the constant Jacobian of ``affine`` (the affine part of ``forward``), which converges
-    while the non-affine part stretches by less than its own distance.
+    Newton's method: with the constant Jacobian of ``affine`` (the affine part of ``forward``), which is cheap and
+    converges where the non-affine part stretches by less than its own distance; for the points that are left, with
+    the Jacobian at the point and steps that never lead away.
     """
 
     forward: PointMap
     affine: AffineMap
     tolerance: float = 1e-4
-    iterations: int = 50
+    iterations: int = 25  # of either kind, at most
 
     def __call__(self, points: np.ndarray) -> np.ndarray:
+        flat = points.reshape(-1, points.shape[-1])
         solve = np.linalg.inv(self.affine.matrix[:, :-1]).T
-        found = self.affine.inverse()(points)
+        start = self.affine.inverse()(flat)
+        found, error = start, self.forward(start) - flat
         for _ in range(self.iterations):
-            error = self.forward(found) - points
+            if np.abs(error).max(initial=0.0) < self.tolerance:
+                return found.reshape(points.shape)
+            found = found - error @ solve
+            error = self.forward(found) - flat
+        left = np.abs(error).max(axis=-1) >= self.tolerance
+        found[left] = self._by_local_steps(start[left], flat[left])
+        return found.reshape(points.shape)
+
+    def _by_local_steps(self, found: np.ndarray, points: np.ndarray) -> np.ndarray:
+        """Newton's method for points (m, n) from the places ``found``, each step halved until it is one forward."""
+        error = self.forward(found) - points
+        for _ in range(self.iterations):
             if np.abs(error).max(initial=0.0) < self.tolerance:
                 break
-            found = found - error @ solve
+            step = (np.linalg.pinv(self._jacobian(found)) @ error[..., np.newaxis])[..., 0]
+            for _ in range(_HALVINGS):
+                tried = self.forward(found - step) - points
+                worse = np.linalg.norm(tried, axis=-1) > np.linalg.norm(error, axis=-1)
+                step[worse] /= 2
+                if not worse.any():
+                    break
+            step[worse], tried[worse] = 0, error[worse]
+            found, error = found - step, tried
         return found
+
+    def _jacobian(self, points: np.ndarray) -> np.ndarray:
+        """By central differences over half a voxel either way, (m, n, n)."""
+        steps = np.eye(points.shape[-1]) / 2
+        return np.stack(
+            [self.forward(points + step) - self.forward(points - step) for step in steps], axis=-1
+        )

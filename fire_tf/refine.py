@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
+from typing import NamedTuple
 
 import numpy as np
 from scipy.interpolate import BSpline
@@ -35,7 +36,7 @@ from fire_tf.pointmaps import (
     fit_affine,
     grid_points,
 )
-from fire_tf.registration import Registration, world_maps
+from fire_tf.registration import PairModel, Registration, world_maps
 
 _MARGIN = 12.0  # mm around the fixed image's tissue within which points are compared
 _BINS = 32
@@ -57,26 +58,54 @@ class Level:
     iterations: int
 
 
-LEVELS = (
-    Level(step=5, smoothing=4, controls=None, iterations=40),
-    Level(step=2.5, smoothing=2, controls=50, iterations=40),
-    Level(step=2.5, smoothing=1.5, controls=30, iterations=40),
-    Level(step=1.25, smoothing=0.8, controls=20, iterations=80),
+class Search(NamedTuple):
+    """Levels, coarse to fine. bending: weight of the mean squared second derivative of u, in 1/mm^2. nonrigid: whether
+    u starts from the networks' non-rigid part, or from 0."""
+
+    levels: tuple[Level, ...]
+    bending: float
+    nonrigid: bool
+
+
+BRAINS = Search(
+    (
+        Level(step=5, smoothing=4, controls=None, iterations=40),
+        Level(step=2.5, smoothing=2, controls=50, iterations=40),
+        Level(step=2.5, smoothing=1.5, controls=30, iterations=40),
+        Level(step=1.25, smoothing=0.8, controls=20, iterations=80),
+    ),
+    bending=150.0,
+    nonrigid=False,
 )
-"""Found on the validation and the training subjects: docs/refine.md."""
+HEARTS = Search(
+    (
+        Level(step=1.5, smoothing=1.5, controls=20, iterations=40),
+        Level(step=1.5, smoothing=1, controls=10, iterations=60),
+        Level(step=1.5, smoothing=0.8, controls=7, iterations=60),
+    ),
+    bending=2.0,
+    nonrigid=True,
+)
+"""Both found on validation and training subjects: docs/refine.md. A wall that thickens moves less smoothly than the
+heads are deformed, and farther than mutual information sees: there the networks' own answer is the better start."""
 
 
-def refine(found: Registration, levels: Sequence[Level] = LEVELS, bending: float = 150.0) -> Registration:
+def search_for(model: PairModel) -> Search:
+    """The search that suits what a model was trained on: the slices of hearts, or anything else."""
+    return HEARTS if model.preprocessing.get("slices_last") else BRAINS
+
+
+def refine(found: Registration, search: Search = BRAINS) -> Registration:
     """Both directions of a registration, refined; the synthesised images stay as they are.
 
-    The search starts from the affine part of that direction by which the images are more alike. Where its end
-    is no better than the networks' own answer, that one is returned. ``bending`` weighs the mean squared
-    second derivative of u, in 1/mm^2.
+    The search starts from that direction by which the images are more alike. Where its end is no better than the
+    networks' own answer, that one is returned.
     """
+    levels, bending, nonrigid = search
     moving, fixed = found.moving, found.fixed
     near_tissue = distance_transform_edt(~foreground(fixed.data), sampling=fixed.spacing) <= _MARGIN
     comparisons = [_Comparison(moving, fixed, near_tissue, level) for level in levels]
-    phi = max(_starts(found), key=comparisons[0].similarity)
+    phi = max(_starts(found, nonrigid), key=comparisons[0].similarity)
     for level, comparison in zip(levels, comparisons, strict=True):
         phi = _improve(phi, comparison, level, bending)
     if comparisons[-1].similarity(phi) <= comparisons[-1].similarity(
@@ -95,13 +124,20 @@ def refine(found: Registration, levels: Sequence[Level] = LEVELS, bending: float
     )
 
 
-def _starts(found: Registration) -> list[AffineAfterDisplacement]:
-    """The affine parts of both directions as maps from the fixed canvas to the moving one."""
-    still = DisplacementMap(np.zeros((*found.fixed.data.shape, found.fixed.data.ndim)))
+def _starts(found: Registration, nonrigid: bool) -> list[AffineAfterDisplacement]:
+    """Both directions as maps from the fixed canvas to the moving one, with or without their non-rigid parts."""
+    moving, fixed = found.moving, found.fixed
+    points, corners = grid_points(fixed.data.shape), grid_points((2,) * fixed.data.ndim)
     worlds = (found.affine_to_moving, found.affine_to_fixed.inverse())
-    corners = grid_points((2,) * found.fixed.data.ndim)
-    on_canvas = [_on_canvas(world, found.moving, found.fixed) for world in worlds]
-    return [AffineAfterDisplacement(still, fit_affine(corners, world(corners))) for world in on_canvas]
+    affines = [fit_affine(corners, _on_canvas(world, moving, fixed)(corners)) for world in worlds]
+    maps: Sequence[PointMap] = affines
+    if nonrigid:
+        back = _on_canvas(found.to_fixed, fixed, moving)
+        maps = [_on_canvas(found.to_moving, moving, fixed), InverseMap(back, affines[1].inverse())]
+    return [
+        AffineAfterDisplacement(DisplacementMap(affine.inverse()(phi(points)) - points), affine)
+        for phi, affine in zip(maps, affines, strict=True)
+    ]
 
 
 def _on_canvas(to_moving: PointMap, moving: Prepared, fixed: Prepared) -> PointMap:

@@ -149,9 +149,9 @@ def _register_pair(
     # An end slice of a stack may be blank, and has nothing to refine.
     if options.refined and all((image.data > BACKGROUND).any() for image in (found.moving, found.fixed)):
         # scipy's optimisers take a while to load, which most runs do not need.
-        from fire_tf.refine import refine
+        from fire_tf.refine import refine, search_for
 
-        found = refine(found)
+        found = refine(found, search_for(model))
     if options.affine_only:
         found = replace(found, to_moving=found.affine_to_moving, to_fixed=found.affine_to_fixed)
     return found

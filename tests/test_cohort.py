@@ -19,6 +19,7 @@ from fire_tf.cine import register_frames
 from fire_tf.cohort import Row, cohort_page, read_manifest
 from fire_tf.errors import InputError
 from fire_tf.pointmaps import AffineMap, grid_points, pull
+from fire_tf.refine import Search
 from fire_tf.register import Options, main, register_images
 from fire_tf.registration import Registration
 
@@ -143,7 +144,7 @@ def test_affine_only_leaves_the_rest_out(commands: Path) -> None:
 
 
 def test_refining_is_left_to_refine_and_its_answer_is_written(commands: Path, monkeypatch) -> None:
-    def still(found: Registration) -> Registration:
+    def still(found: Registration, search: Search) -> Registration:
         return replace(found, to_moving=AffineMap.identity(3))
 
     monkeypatch.setattr("fire_tf.refine.refine", still)
