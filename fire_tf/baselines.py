@@ -7,7 +7,8 @@ Settings as well as we could find, for each kind of images (docs/tables.md says 
   degrees about the centres of mass; SyN from there with mutual information (16 bins), step 0.1, field
   smoothing 9 (its default, 3, is weaker: the heads are deformed smoothly).
 - Hearts, short-axis slices of two phases: SyN from where the patient lies, with mutual information (32 bins),
-  step 1.0 (ANTs' own 0.2 is far weaker here), field smoothing 3. The affine of the same name starts there too.
+  step 1.0 (ANTs' own 0.2 is far weaker here), field smoothing 3. The affine starts there too, but SyN does not go
+  on from it: a slice that contracts leads it astray.
 
 The seed and the number of threads are fixed.
 """
@@ -43,11 +44,13 @@ class AntsSettings(NamedTuple):
 
     angles: turns in degrees, in the first two axes, that the affine is started from, the best end being kept; the
     first is what ANTs does by default. centred: whether a start brings the centres of mass together, or leaves
-    the images where they lie. syn: what ``ants.registration`` is told of SyN.
+    the images where they lie. onward: whether SyN goes on from the affine, or begins at the first start itself.
+    syn: what ``ants.registration`` is told of SyN.
     """
 
     angles: tuple[float, ...]
     centred: bool
+    onward: bool
     syn: Mapping[str, Any]
 
 
@@ -55,19 +58,21 @@ _MUTUAL_INFORMATION = {"syn_metric": "mattes", "total_sigma": 0}
 BRAINS = AntsSettings(
     angles=(0.0, -20.0, 20.0),
     centred=True,
+    onward=True,
     syn=_MUTUAL_INFORMATION
     | {"syn_sampling": 16, "flow_sigma": 9, "grad_step": 0.1, "reg_iterations": (100, 70, 20)},
 )
 HEARTS = AntsSettings(
     angles=(0.0,),
     centred=False,
+    onward=False,
     syn=_MUTUAL_INFORMATION
     | {"syn_sampling": 32, "flow_sigma": 3, "grad_step": 1.0, "reg_iterations": (100, 100, 100, 50)},
 )
 
 
 class Ants:
-    """ANTs affine, and SyN from it, from all starts of the settings (harder to beat) or ``starts`` of them.
+    """ANTs affine and SyN, from all starts of the settings (harder to beat) or ``starts`` of them.
 
     Fewer starts than the settings have are named with the results: "ANTs SyN, 1 start".
     """
@@ -93,24 +98,27 @@ class Ants:
             watch = Stopwatch()
             affine = self._best_affine(fixed, moving, Path(folder))
             affine_times = watch.read()
+            start = affine
+            if not self._settings.onward:
+                start, watch = self._start(fixed, moving, self._angles[0], Path(folder)), Stopwatch()
             syn = self._ants.registration(
                 fixed,
                 moving,
                 "SyNOnly",
-                initial_transform=[str(affine)],
+                initial_transform=[str(start)],
                 outprefix=f"{folder}/syn_",
                 **self._settings.syn,
             )
             syn_times = watch.read()
-            linear = self._voxel_affine(affine, pair)
+            linear, before_syn = self._voxel_affine(affine, pair), self._voxel_affine(start, pair)
             outward = self._displacement(_warp_file(syn["fwdtransforms"]), pair.spacing("fixed"))
             back = self._displacement(_warp_file(syn["invtransforms"]), pair.spacing("fixed"))
         return [
             Result(f"ANTs affine{self._suffix}", linear, linear.inverse(), affine_times),
             Result(
                 f"ANTs SyN{self._suffix}",
-                AffineAfterDisplacement(outward, linear),
-                Chain((linear.inverse(), back)),
+                AffineAfterDisplacement(outward, before_syn),
+                Chain((before_syn.inverse(), back)),
                 syn_times,
             ),
         ]

@@ -253,13 +253,13 @@ def _ants(options: argparse.Namespace, config: Config) -> list[Method]:
 def _methods(
     options: argparse.Namespace, config: Config, model: FIRE, moving: str, ants: Sequence[Method]
 ) -> list[Method]:
-    """Everything that is measured; stacks of slices go through a 2D model slice by slice."""
-    fire = Fire(model, moving, refined=options.refine)
-    methods: list[Method] = [Unaligned(), fire, *ants, TrueDeformation()]
+    """Everything that is measured; stacks of slices are registered slice by slice beside a 2D model, which sees its
+    canvas of them where ANTs sees them whole."""
+    fire: Method = Fire(model, moving, refined=options.refine)
     if config.data.cine and model.ndim == 2:
         window = [size * step for size, step in zip(config.data.canvas, config.data.spacing, strict=True)]
-        methods = [SliceBySlice(method, window) for method in methods]
-    return methods
+        fire, ants = SliceBySlice(fire, window), [SliceBySlice(method) for method in ants]
+    return [Unaligned(), fire, *ants, TrueDeformation()]
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ from typing import Protocol
 import numpy as np
 from scipy.ndimage import map_coordinates
 
-
 _HALVINGS = 6  # of a step of Newton's method that leads away
 
 

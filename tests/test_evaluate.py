@@ -314,6 +314,10 @@ def test_ants_on_hearts_starts_where_the_patient_lies(pair_folder: Path) -> None
         start = ants._start(*images, 0.0, pair_folder)
         shift = ants._voxel_affine(start, pair)(np.zeros((1, 2)))
         assert (np.abs(shift).max() > 0.5) == bool(moved)
+        briefly = settings._replace(syn={**settings.syn, "reg_iterations": (1,)})
+        affine, syn = Ants(briefly, starts=1)(pair)
+        before_syn = affine.to_moving if moved else AffineMap.identity(2)
+        np.testing.assert_allclose(syn.to_moving.affine.matrix, before_syn.matrix, atol=1e-5)
     assert [Ants(BRAINS, starts=2)._suffix, Ants(BRAINS)._suffix, Ants(HEARTS)._suffix] == [
         ", 2 starts",
         "",
