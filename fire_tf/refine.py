@@ -112,7 +112,7 @@ def refine(found: Registration, search: Search = BRAINS) -> Registration:
         _on_canvas(found.to_moving, moving, fixed)
     ):
         return found
-    back = _inverse(phi, moving.data.shape)
+    back = _sampled(InverseMap(phi, phi.affine), phi.affine.inverse(), moving.data.shape)
     to_moving, affine_to_moving = world_maps(phi, moving, fixed)
     to_fixed, affine_to_fixed = world_maps(back, fixed, moving)
     return replace(
@@ -127,30 +127,27 @@ def refine(found: Registration, search: Search = BRAINS) -> Registration:
 def _starts(found: Registration, nonrigid: bool) -> list[AffineAfterDisplacement]:
     """Both directions as maps from the fixed canvas to the moving one, with or without their non-rigid parts."""
     moving, fixed = found.moving, found.fixed
-    points, corners = grid_points(fixed.data.shape), grid_points((2,) * fixed.data.ndim)
+    corners = grid_points((2,) * fixed.data.ndim)
     worlds = (found.affine_to_moving, found.affine_to_fixed.inverse())
     affines = [fit_affine(corners, _on_canvas(world, moving, fixed)(corners)) for world in worlds]
-    maps: Sequence[PointMap] = affines
-    if nonrigid:
-        back = _on_canvas(found.to_fixed, fixed, moving)
-        maps = [_on_canvas(found.to_moving, moving, fixed), InverseMap(back, affines[1].inverse())]
-    return [
-        AffineAfterDisplacement(DisplacementMap(affine.inverse()(phi(points)) - points), affine)
-        for phi, affine in zip(maps, affines, strict=True)
-    ]
+    if not nonrigid:
+        still = DisplacementMap(np.zeros((*fixed.data.shape, fixed.data.ndim)))
+        return [AffineAfterDisplacement(still, affine) for affine in affines]
+    back = _on_canvas(found.to_fixed, fixed, moving)
+    maps = (_on_canvas(found.to_moving, moving, fixed), InverseMap(back, affines[1].inverse()))
+    return [_sampled(phi, affine, fixed.data.shape) for phi, affine in zip(maps, affines, strict=True)]
+
+
+def _sampled(phi: PointMap, affine: AffineMap, shape: tuple[int, ...]) -> AffineAfterDisplacement:
+    """phi as ``affine o (id + u)``, u sampled on the grid that it starts from."""
+    points = grid_points(shape)
+    return AffineAfterDisplacement(DisplacementMap(affine.inverse()(phi(points)) - points), affine)
 
 
 def _on_canvas(to_moving: PointMap, moving: Prepared, fixed: Prepared) -> PointMap:
     """A map from the fixed world to the moving one as a map between canvas voxels."""
     steps = (AffineMap(fixed.affine), to_moving, AffineMap(moving.affine).inverse())
     return InPlane(Chain(steps), fixed.data.ndim)
-
-
-def _inverse(phi: AffineAfterDisplacement, shape: tuple[int, ...]) -> AffineAfterDisplacement:
-    """The inverse of ``A o (id + u)``, sampled on the grid that it starts from, as ``A^-1 o (id + w)``."""
-    points = grid_points(shape)
-    w = phi.affine(InverseMap(phi, phi.affine)(points)) - points
-    return AffineAfterDisplacement(DisplacementMap(w), phi.affine.inverse())
 
 
 def _improve(
