@@ -30,9 +30,14 @@ def build_model(config: Config) -> FIRE:
             maps=network.affine_maps,
             units=network.affine_units,
             pooling=network.affine_pooling,
-            downsampling=network.affine_downsampling,
+            steps=network.affine_steps,
         )
-        nonrigid = NonRigidNetwork(config.data.ndim, network.nonrigid_filters, network.nonrigid_dilations)
+        nonrigid = NonRigidNetwork(
+            config.data.ndim,
+            network.nonrigid_filters,
+            network.nonrigid_dilations,
+            steps=network.nonrigid_steps,
+        )
         return TransformationNetwork(affine, nonrigid, name=name)
 
     synthesis = (
@@ -47,8 +52,8 @@ def build_model(config: Config) -> FIRE:
         encoder,
         Decoder(*synthesis, name="f_ab"),
         Decoder(*synthesis, name="f_ba"),
-        transformation("t_ab"),
-        transformation("t_ba"),
+        transformation("t" if network.shared_transformation else "t_ab"),
+        None if network.shared_transformation else transformation("t_ba"),
         canvas,
         weights={name: weight for name, weight in asdict(config.weights).items() if weight is not None},
     )

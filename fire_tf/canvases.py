@@ -36,8 +36,8 @@ class _NonRigidElsewhere(NonRigidNetwork):
         super().__init__(**config)
         self._ratio = tuple(ratio)
 
-    def call(self, inputs: Sequence[tf.Tensor]) -> tf.Tensor:
-        return super().call(inputs) * tf.constant(self._ratio, tf.float32)
+    def _half(self, grid: Sequence[int]) -> tf.Tensor:
+        return super()._half(grid) * tf.constant(self._ratio, tf.float32)
 
 
 def on_canvas(model: FIRE, canvas: Sequence[int]) -> FIRE:
@@ -57,7 +57,8 @@ def on_canvas(model: FIRE, canvas: Sequence[int]) -> FIRE:
     if canvas == model.canvas:
         return model
     a_to_b = _elsewhere(model.transformation_ab, model, canvas)
-    b_to_a = _elsewhere(model.transformation_ba, model, canvas)
+    shared = model.transformation_ba is model.transformation_ab
+    b_to_a = None if shared else _elsewhere(model.transformation_ba, model, canvas)
     other = FIRE(model.encoder, model.decoder_ab, model.decoder_ba, a_to_b, b_to_a, canvas)
     other.preprocessing = model.preprocessing
     for copy, original in (

@@ -124,13 +124,15 @@ class NetworkConfig:
     residual_blocks: Annotated[int, Between(0)] = 4
     dilation_growth: Count = 1  # from one residual block to the next
     shortcut: bool = True  # G and F pass patches on linearly and normalise in the residual blocks alone
+    shared_transformation: bool = False  # one T for both directions
     affine_pooling: Literal["average", "moments", "keypoints"] = "keypoints"
     affine_filters: tuple[Count, ...] = (64, 64, 64)
     affine_maps: Count = 64
     affine_units: Count = 256
-    affine_downsampling: Literal[1, 2] = 2  # of G's grid, before T_af reads positions on it
+    affine_steps: Annotated[int, Between(0)] = 0  # of Gauss-Newton, after T_af's dense layers
     nonrigid_filters: Count = 48
     nonrigid_dilations: tuple[Count, ...] = (1, 2, 4, 8, 4, 2, 1)
+    nonrigid_steps: Annotated[int, Between(0)] = 0  # and before T_nr's convolutions
 
 
 @dataclass(frozen=True)
@@ -146,7 +148,8 @@ class LossWeights:
     r_syn: NotNegative = 1.0
     r_reg: NotNegative = 1.0
     r_smooth: NotNegative | None = None
-    known_affine: NotNegative = 1.0  # objective "known" alone
+    known_start: NotNegative = 1.0  # objective "known" alone
+    known_affine: NotNegative = 1.0
     known: NotNegative = 1.0
 
 

@@ -11,6 +11,7 @@ from fire_tf._voxelmorph import tfa
 CONVOLUTION = {2: tf.keras.layers.Conv2D, 3: tf.keras.layers.Conv3D}
 TRANSPOSED = {2: tf.keras.layers.Conv2DTranspose, 3: tf.keras.layers.Conv3DTranspose}
 KERNEL = 3
+SLOPE = 0.2  # of the leaky ReLU inside T
 HE = "he_normal"
 
 

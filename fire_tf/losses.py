@@ -21,7 +21,7 @@ EPSILON = (
 class Losses(NamedTuple):
     """The nine terms, each ``(batch,)`` and unweighted; None is a term that this step does not need.
 
-    The last two belong to the warm-up on known transforms, which is not in the paper.
+    The last three belong to the warm-up on known transforms, which is not in the paper.
     """
 
     syn_acc: tf.Tensor | None = None
@@ -33,6 +33,7 @@ class Losses(NamedTuple):
     r_syn: tf.Tensor | None = None
     r_reg: tf.Tensor | None = None
     r_smooth: tf.Tensor | None = None
+    known_start: tf.Tensor | None = None
     known_affine: tf.Tensor | None = None
     known: tf.Tensor | None = None
 

@@ -35,7 +35,8 @@ class FIRE(tf.keras.Model):
     the objective "known" reads them.
 
     Args:
-        encoder: G. decoder_ab, decoder_ba: F^{A->B}, F^{B->A}. transformation_ab, transformation_ba: T.
+        encoder: G. decoder_ab, decoder_ba: F^{A->B}, F^{B->A}. transformation_ab, transformation_ba: T; without the
+            second the first serves both directions.
         canvas: spatial size of the images; every network is built for it.
         weights: factor of each loss term; missing terms have 1, and ``r_smooth`` has lambda.
 
@@ -49,7 +50,7 @@ class FIRE(tf.keras.Model):
         decoder_ab: Decoder,
         decoder_ba: Decoder,
         transformation_ab: TransformationNetwork,
-        transformation_ba: TransformationNetwork,
+        transformation_ba: TransformationNetwork | None,
         canvas: Sequence[int],
         weights: Mapping[str, float] | None = None,
         **kwargs: Any,
@@ -57,7 +58,8 @@ class FIRE(tf.keras.Model):
         super().__init__(**kwargs)
         self.encoder = encoder
         self.decoder_ab, self.decoder_ba = decoder_ab, decoder_ba
-        self.transformation_ab, self.transformation_ba = transformation_ab, transformation_ba
+        self.transformation_ab = transformation_ab
+        self.transformation_ba = transformation_ba or transformation_ab
         self.canvas = tuple(int(size) for size in canvas)
         self.ndim = len(self.canvas)
         if any(size % stride for size, stride in zip(self.canvas, encoder.total_strides, strict=True)):
@@ -206,7 +208,7 @@ class FIRE(tf.keras.Model):
 
     def group_variables(self, group: str) -> list[tf.Variable]:
         """Trainable variables of one optimizer's group: "affine", "nonrigid" or "synthesis"."""
-        both = (self.transformation_ab, self.transformation_ba)
+        both = dict.fromkeys((self.transformation_ab, self.transformation_ba))  # one where they are shared
         layers: dict[str, Sequence[tf.keras.layers.Layer]] = {
             "affine": [t.affine for t in both],
             "nonrigid": [t.nonrigid for t in both],
@@ -360,6 +362,8 @@ class FIRE(tf.keras.Model):
         serialize = tf.keras.layers.serialize
         names = ("encoder", "decoder_ab", "decoder_ba", "transformation_ab", "transformation_ba")
         networks = {name: serialize(getattr(self, name)) for name in names}
+        if self.transformation_ba is self.transformation_ab:
+            networks["transformation_ba"] = None
         return {"name": self.name, **networks, "canvas": self.canvas, "weights": self.loss_weights}
 
     @classmethod

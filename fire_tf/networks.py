@@ -11,7 +11,9 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from fire_tf.gauss_newton import AffineSteps, CosineSteps
 from fire_tf.layers import (
+    SLOPE,
     ConvolutionUnit,
     ResidualBlock,
     StridedConvolution,
@@ -19,9 +21,7 @@ from fire_tf.layers import (
     patches,
     unpatches,
 )
-from fire_tf.transforms import FeatureGrid, affine_points, centre, identity_grid
-
-SLOPE = 0.2  # of the leaky ReLU inside T
+from fire_tf.transforms import FeatureGrid, affine_points, centre, identity_grid, sample
 
 
 def _build_chain(layers: Sequence[tf.keras.layers.Layer], shape: tf.TensorShape) -> tf.TensorShape:
@@ -194,10 +194,9 @@ class AffineNetwork(tf.keras.layers.Layer):
     - "keypoints": as "moments", and the mean positions of the two images are also taken as corresponding points:
       their regularised least-squares affine is what the dense layers correct.
 
-    The first convolution has stride ``downsampling``: with 1 positions are read on G's own grid, which is twice as
-    precise. The two dense layers give n (n + 1) numbers: the linear part in voxels per voxel, the translation in half
-    canvas sizes. The last layer starts at zero, and its output is scaled down. There is no instance
-    normalisation: it would remove what is to be measured.
+    The two dense layers give n (n + 1) numbers: the linear part in voxels per voxel, the translation in half canvas
+    sizes. The last layer starts at zero, and its output is scaled down. There is no instance normalisation: it
+    would remove what is to be measured. `improved` takes that answer on by ``steps`` of `AffineSteps`.
     """
 
     POOLINGS = ("average", "moments", "keypoints")
@@ -211,7 +210,7 @@ class AffineNetwork(tf.keras.layers.Layer):
         units: int = 256,
         pooling: str = "moments",
         output_scale: float = 0.1,
-        downsampling: int = 2,
+        steps: int = 0,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -219,15 +218,12 @@ class AffineNetwork(tf.keras.layers.Layer):
             raise ValueError(f"pooling is {pooling!r}: expected one of {', '.join(self.POOLINGS)}")
         self.canvas, self.strides, self.filters = tuple(canvas), tuple(strides), tuple(filters)
         self.maps, self.units, self.pooling, self.output_scale = maps, units, pooling, output_scale
-        self.downsampling = downsampling
         self.rank = len(self.canvas)
         self.chain: list[tf.keras.layers.Layer] = []
         for level, width in enumerate(self.filters):
             first = level == 0
             self.chain += [
-                StridedConvolution(width, (downsampling,) * self.rank)
-                if first
-                else convolution(self.rank, width),
+                StridedConvolution(width, (2,) * self.rank) if first else convolution(self.rank, width),
                 tf.keras.layers.LeakyReLU(SLOPE),
             ]
         self.chain.append(convolution(self.rank, maps, dtype="float32"))
@@ -236,6 +232,8 @@ class AffineNetwork(tf.keras.layers.Layer):
         self.parameters = tf.keras.layers.Dense(
             self.rank * (self.rank + 1), kernel_initializer="zeros", dtype="float32"
         )
+        self.steps = steps
+        self.alignment = AffineSteps(self.canvas, self.strides, steps) if steps else None
 
     def build(self, input_shape: Sequence[tf.TensorShape]) -> None:
         shape = tf.TensorShape(input_shape[0])
@@ -246,6 +244,8 @@ class AffineNetwork(tf.keras.layers.Layer):
             length = 2 * self.maps * (self.rank + self.rank * (self.rank + 1) // 2)
         _build_chain(self.chain, shape)
         _build_chain([self.hidden, self.parameters], tf.TensorShape([None, length]))
+        if self.alignment is not None:
+            self.alignment.build(input_shape)
         super().build(input_shape)
 
     def call(self, inputs: Sequence[tf.Tensor]) -> tf.Tensor:
@@ -266,6 +266,10 @@ class AffineNetwork(tf.keras.layers.Layer):
         matrix = start + self.output_scale * tf.reshape(numbers, [-1, self.rank, self.rank + 1])
         return tf.concat([matrix[..., :-1], matrix[..., -1:] * self._half], axis=-1)
 
+    def improved(self, inputs: Sequence[tf.Tensor], matrix: tf.Tensor) -> tf.Tensor:
+        """This network's answer ``matrix`` after the steps on the features that it was found from."""
+        return matrix if self.alignment is None else self.alignment(inputs, matrix)
+
     @property
     def _half(self) -> float:
         return max(self.canvas) / 2.0
@@ -273,7 +277,7 @@ class AffineNetwork(tf.keras.layers.Layer):
     def _moments(self, maps: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Mean position (2 batch, maps, n) and covariance (2 batch, maps, n (n + 1) / 2) in half canvas sizes."""
         weights = tf.nn.softmax(tf.reshape(maps, [tf.shape(maps)[0], -1, self.maps]), axis=1)
-        grid = identity_grid(maps.shape[1:-1]) * (self.downsampling * tf.constant(self.strides, tf.float32))
+        grid = identity_grid(maps.shape[1:-1]) * (2.0 * tf.constant(self.strides, tf.float32))
         points = tf.reshape((grid - centre(self.canvas)) / self._half, [-1, self.rank])
         products = tf.stack(
             [points[:, i] * points[:, j] for i in range(self.rank) for j in range(i, self.rank)], axis=-1
@@ -295,7 +299,7 @@ class AffineNetwork(tf.keras.layers.Layer):
             "units": self.units,
             "pooling": self.pooling,
             "output_scale": self.output_scale,
-            "downsampling": self.downsampling,
+            "steps": self.steps,
         }
 
 
@@ -326,6 +330,8 @@ class NonRigidNetwork(tf.keras.layers.Layer):
     Parallel convolutions on either input, concatenation, convolutions of growing dilation (a wide view of G's
     coarse grid), and a tanh: a displacement in the normalised coordinates [-1, 1] of the grid, which is returned in
     voxels of the grid. The last layer starts at zero, so that training begins at the identity.
+
+    With ``steps`` the input is first aligned further by as many `CosineSteps`, and the convolutions find what is left.
     """
 
     def __init__(
@@ -334,15 +340,13 @@ class NonRigidNetwork(tf.keras.layers.Layer):
         filters: int = 48,
         dilations: Sequence[int] = (1, 2, 4, 8, 4, 2, 1),
         output_scale: float = 0.1,
+        steps: int = 0,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        self.rank, self.filters, self.dilations, self.output_scale = (
-            rank,
-            filters,
-            tuple(dilations),
-            output_scale,
-        )
+        self.rank, self.filters, self.dilations = rank, filters, tuple(dilations)
+        self.output_scale, self.steps = output_scale, steps
+        self.alignment = CosineSteps(rank, steps) if steps else None
         self.parallel = [convolution(rank, filters), convolution(rank, filters)]
         self.merge = convolution(rank, filters)
         self.trunk = [convolution(rank, filters, dilation_rate=dilation) for dilation in self.dilations]
@@ -354,15 +358,31 @@ class NonRigidNetwork(tf.keras.layers.Layer):
         for layer in self.parallel:
             _build_chain([layer], shape)
         _build_chain([self.merge, *self.trunk, self.last], shape[:-1].concatenate(2 * self.filters))
+        if self.alignment is not None:
+            self.alignment.build(input_shape)
         super().build(input_shape)
 
     def call(self, inputs: Sequence[tf.Tensor]) -> tf.Tensor:
+        if self.alignment is None:
+            return self._found(inputs)
+        moving, fixed = inputs
+        aligned = self.alignment(inputs)
+        points = identity_grid(moving.shape[1:-1])
+        found = self._found([sample(moving, points + aligned), fixed])
+        return found + sample(aligned, points + found)  # (id + aligned) o (id + found)
+
+    def _found(self, inputs: Sequence[tf.Tensor]) -> tf.Tensor:
+        """The displacement that the convolutions give."""
         both = [self.activation(layer(value)) for layer, value in zip(self.parallel, inputs, strict=True)]
         state = self.activation(self.merge(tf.concat(both, axis=-1)))
         for layer in self.trunk:
             state = state + self.activation(layer(state))
         normalised = tf.tanh(self.output_scale * self.last(state))
-        return normalised * (tf.constant(normalised.shape[1:-1].as_list(), tf.float32) / 2.0)
+        return normalised * self._half(normalised.shape[1:-1].as_list())
+
+    def _half(self, grid: Sequence[int]) -> tf.Tensor:
+        """The unit of the normalised coordinates (n,), in voxels of the grid."""
+        return tf.constant(grid, tf.float32) / 2.0
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -371,6 +391,7 @@ class NonRigidNetwork(tf.keras.layers.Layer):
             "filters": self.filters,
             "dilations": self.dilations,
             "output_scale": self.output_scale,
+            "steps": self.steps,
         }
 
 
@@ -383,10 +404,11 @@ def _standardise(features: tf.Tensor) -> tf.Tensor:
 
 class Phi(NamedTuple):
     """One predicted transform, phi = phi_af o phi_nr: affine (batch, n, n + 1); displacement (batch, *grid, n) of
-    phi_nr on G's grid, in voxels of that grid."""
+    phi_nr on G's grid, in voxels of that grid. ``start`` is what T_af's steps improved to ``affine``."""
 
     affine: tf.Tensor
     nonrigid: tf.Tensor
+    start: tf.Tensor
 
 
 @tf.keras.utils.register_keras_serializable("fire_tf")
@@ -405,11 +427,13 @@ class TransformationNetwork(tf.keras.layers.Layer):
         super().build(input_shape)
 
     def call(self, inputs: Sequence[tf.Tensor], detach: bool = False) -> Phi:
-        """With ``detach`` no gradient goes from the non-rigid part into the affine one."""
+        """With ``detach`` no gradient goes from one part into the part before: T_nr, the steps of T_af, T_af."""
+        before = tf.stop_gradient if detach else tf.identity
         moving, fixed = (_standardise(features) for features in inputs)
-        matrix = self.affine([moving, fixed])
-        points = self.affine_points(tf.stop_gradient(matrix) if detach else matrix)
-        return Phi(matrix, self.nonrigid([self.grid.sample(moving, points), fixed]))
+        start = self.affine([moving, fixed])
+        matrix = self.affine.improved([moving, fixed], before(start))
+        points = self.affine_points(before(matrix))
+        return Phi(matrix, self.nonrigid([self.grid.sample(moving, points), fixed]), start)
 
     def affine_points(self, matrix: tf.Tensor) -> tf.Tensor:
         """phi_af at the samples of G's grid, (batch, *grid, n) image coordinates."""

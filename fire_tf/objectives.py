@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 Batch = Mapping[str, tf.Tensor]
 ALIGNED_TERMS = frozenset({"syn_acc", "syn_fea"})
 PAPER_TERMS = ALIGNED_TERMS | {"syn_cyc", "syn_align", "reg_acc", "reg_ic", "r_syn", "r_reg", "r_smooth"}
-KNOWN_TERMS = frozenset({"known_affine", "known", "r_smooth"})
+KNOWN_TERMS = frozenset({"known_start", "known_affine", "known", "r_smooth"})
 # The terms of each objective whose gradient with respect to a group is not zero by construction.
 OBJECTIVES: dict[str, dict[str, frozenset[str]]] = {
     "paper": {
@@ -40,7 +40,10 @@ OBJECTIVES: dict[str, dict[str, frozenset[str]]] = {
         "synthesis": PAPER_TERMS,
     },
     "aligned": {"synthesis": ALIGNED_TERMS},
-    "known": {"affine": frozenset({"known_affine"}), "nonrigid": KNOWN_TERMS - {"known_affine"}},
+    "known": {
+        "affine": frozenset({"known_start", "known_affine"}),
+        "nonrigid": frozenset({"known", "r_smooth"}),
+    },
 }
 BACKGROUND = -0.99  # images are at -1 outside the object
 
@@ -143,9 +146,9 @@ def _there_and_back(
 
 
 def known_losses(model: FIRE, data: Batch, prediction: Prediction) -> Losses:
-    """Distance to the drawn transform at G's samples, of the affine part alone and of the whole.
+    """Distance to the drawn transform at G's samples: of T_af before and after its steps, and of the whole.
 
-    The affine part learns from its own distance alone: what reaches it through a non-rigid part that is still
+    The affine part learns from its own distances alone: what reaches it through a non-rigid part that is still
     untrained only disturbs it.
     """
     moves_a = data["moves_a"] > 0.5
@@ -161,14 +164,18 @@ def known_losses(model: FIRE, data: Batch, prediction: Prediction) -> Losses:
     tissue = tf.cast(choose(data["a"], data["b"])[every] > BACKGROUND, tf.float32)
     mask = tissue + 0.02  # the little outside keeps the transform sensible there
     scale = float(np.prod(model.grid.strides)) ** (1.0 / model.ndim)
-    affine = (
-        affine_points(towards.affine, points, model.canvas),
-        affine_points(back.affine, target, model.canvas),
-    )
-    towards, back = (Phi(tf.stop_gradient(phi.affine), phi.nonrigid) for phi in (towards, back))
-    whole = model.on_grid(towards), model.at(back, target)
+
+    def distance(forward: tf.Tensor, backward: tf.Tensor) -> tf.Tensor:
+        return losses.known(forward, target, backward, points, mask, scale)
+
+    def affine_distance(forward: tf.Tensor, backward: tf.Tensor) -> tf.Tensor:
+        canvas = model.canvas
+        return distance(affine_points(forward, points, canvas), affine_points(backward, target, canvas))
+
+    whole = [phi._replace(affine=tf.stop_gradient(phi.affine)) for phi in (towards, back)]
     return Losses(
-        known_affine=losses.known(affine[0], target, affine[1], points, mask, scale),
-        known=losses.known(whole[0], target, whole[1], points, mask, scale),
+        known_start=affine_distance(towards.start, back.start),
+        known_affine=affine_distance(towards.affine, back.affine),
+        known=distance(model.on_grid(whole[0]), model.at(whole[1], target)),
         r_smooth=losses.r_smooth(prediction.ab.nonrigid, prediction.ba.nonrigid),
     )

@@ -100,4 +100,4 @@ def test_known_transform_by_hand():
 
 def test_the_terms_bear_the_papers_names():
     names = [term.__name__ for term in ROOT_MEAN_SQUARE_TERMS] + ["r_smooth"]
-    assert list(Losses._fields) == [*names, "known_affine", "known"]
+    assert list(Losses._fields) == [*names, "known_start", "known_affine", "known"]

@@ -247,7 +247,8 @@ def test_known_terms_vanish_at_the_drawn_transform(rank):
     def terms(ab: list[tf.Tensor], ba: list[tf.Tensor]) -> Losses:
         moved = {**data, "displacement": displacement, "moves_a": tf.constant([0.0, 1.0])}
         prediction = model.transforms(*model.features(data["a"], data["b"]))
-        phis = [Phi(tf.concat(matrices, 0), tf.repeat(still, 2, axis=0)) for matrices in (ab, ba)]
+        affines = [tf.concat(matrices, 0) for matrices in (ab, ba)]
+        phis = [Phi(affine, tf.repeat(still, 2, axis=0), affine) for affine in affines]
         model.transforms = lambda *_, **__: prediction._replace(ab=phis[0], ba=phis[1])
         return model.compute_losses(moved, "known", KNOWN_TERMS)
 
@@ -255,12 +256,14 @@ def test_known_terms_vanish_at_the_drawn_transform(rank):
     right = terms([drawn, undone], [undone, drawn])
     np.testing.assert_allclose(right.known, 0.02, atol=2e-3)  # twice the root of 1e-4
     np.testing.assert_allclose(right.known_affine, 0.02, atol=2e-3)
+    np.testing.assert_allclose(right.known_start, 0.02, atol=2e-3)
     wrong = terms([undone, drawn], [drawn, undone])
     assert wrong.known.numpy().min() > 0.05
 
 
-def test_known_training_leaves_g_and_f_alone_and_gives_every_gradient():
-    model = awaken(smallest_model())
+@pytest.mark.parametrize("options", [{}, {"steps": 2, "shared": True}], ids=["paper", "steps, one T"])
+def test_known_training_leaves_g_and_f_alone_and_gives_every_gradient(options):
+    model = awaken(smallest_model(**options))
     model.compile(**recorders(), objective="known", cycle=[["affine", "nonrigid"]])
     before = values(model.group_variables("synthesis"))
     logs = model.train_step(pairs())
@@ -419,9 +422,11 @@ def test_unknown_weights_and_undivided_canvases_are_refused():
         FIRE(**networks, **t, canvas=(15, 12))
 
 
-def test_config_round_trip():
-    model = awaken(tiny_model(pooling="keypoints", weights={"reg_acc": 2.0}))
+@pytest.mark.parametrize("shared", [False, True], ids=["two T", "one T"])
+def test_config_round_trip(shared):
+    model = awaken(tiny_model(pooling="keypoints", steps=1, shared=shared, weights={"reg_acc": 2.0}))
     clone = FIRE.from_config(model.get_config())
+    assert (clone.transformation_ba is clone.transformation_ab) == shared
     assert clone.get_config() == model.get_config()
     assert clone.loss_weights["reg_acc"] == 2.0
     clone.set_weights(model.get_weights())

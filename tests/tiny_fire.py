@@ -24,24 +24,30 @@ def tiny_model(
     shortcut: bool = True,
     pooling: str = "moments",
     dilations: Sequence[int] = (1, 2),
+    steps: int = 0,
+    shared: bool = False,
     **options: Any,
 ) -> FIRE:
-    """FIRE with strides of 2 between the entries of ``filters``; ``options`` go to its constructor."""
+    """FIRE with strides of 2 between the entries of ``filters``; T takes ``steps`` and may be ``shared``.
+
+    ``options`` go to its constructor.
+    """
     canvas = CANVAS[rank]
     strides = [[2] * rank] * (len(filters) - 1)
     synthesis = (filters, strides, residual_blocks, shortcut)
     encoder = Encoder(*synthesis, name="g")
 
     def transformation(name: str) -> TransformationNetwork:
-        affine = AffineNetwork(canvas, encoder.total_strides, filters=(4,), maps=3, units=5, pooling=pooling)
-        return TransformationNetwork(affine, NonRigidNetwork(rank, 4, dilations), name=name)
+        sizes = {"filters": (4,), "maps": 3, "units": 5}
+        affine = AffineNetwork(canvas, encoder.total_strides, **sizes, pooling=pooling, steps=steps)
+        return TransformationNetwork(affine, NonRigidNetwork(rank, 4, dilations, steps=steps), name=name)
 
     return FIRE(
         encoder,
         Decoder(*synthesis, name="f_ab"),
         Decoder(*synthesis, name="f_ba"),
         transformation("t_ab"),
-        transformation("t_ba"),
+        None if shared else transformation("t_ba"),
         canvas,
         **options,
     )
