@@ -308,6 +308,16 @@ def test_same_canvas_is_the_same_model_and_others_must_fit() -> None:
             on_canvas(model, wrong)
 
 
+def test_one_t_for_both_directions_stays_one_elsewhere() -> None:
+    model = awaken(tiny_model(2, shared=True, steps=1))
+    other = on_canvas(model, (24, 20))
+    assert other.transformation_ba is other.transformation_ab
+    for own, copied in zip(
+        model.transformation_ab.get_weights(), other.transformation_ab.get_weights(), strict=True
+    ):
+        np.testing.assert_array_equal(copied, own)
+
+
 @pytest.mark.parametrize("pooling", ["moments", "keypoints"])
 def test_a_larger_canvas_keeps_the_units_of_transforms(pooling: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same features in the middle of a larger empty canvas: T measures and answers in voxels, not in canvases.

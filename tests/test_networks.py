@@ -5,7 +5,14 @@ import pytest
 from tiny_fire import CANVAS, awaken, pairs, tiny_model
 
 from fire_tf.layers import ConvolutionUnit, ResidualBlock, StridedConvolution, UpsamplingConvolution
-from fire_tf.networks import AffineNetwork, Decoder, Encoder, NonRigidNetwork, _fit_affine
+from fire_tf.networks import (
+    AffineNetwork,
+    Decoder,
+    Encoder,
+    NonRigidNetwork,
+    _fit_affine,
+    _standardise,
+)
 
 import tensorflow as tf  # isort: skip  (after the package, which quietens it)
 
@@ -146,6 +153,26 @@ def test_shapes_and_ranges(rank, shortcut):
     phi = model.transformation_ab([features, model.encoder(data["b"])])
     assert phi.affine.shape == (2, rank, rank + 1)
     assert phi.nonrigid.shape == (2, *model.grid.shape, rank)
+
+
+@pytest.mark.parametrize("rank", [2, 3])
+def test_steps_improve_the_affine_and_come_before_the_convolutions_of_the_nonrigid_part(rank):
+    model, data = tiny_model(rank, steps=1), pairs(rank)
+    network, features = model.transformation_ab, [model.encoder(data[name]) for name in "ab"]
+    phi = network(features)  # untrained: the dense layers and the convolutions answer with the identity
+    moving, fixed = (_standardise(value) for value in features)
+    np.testing.assert_array_equal(phi.start, np.broadcast_to(np.eye(rank, rank + 1), phi.start.shape))
+    np.testing.assert_allclose(phi.affine, network.affine.alignment([moving, fixed], phi.start), atol=1e-6)
+    assert np.abs(phi.affine - phi.start).max() > 1e-3
+    warped = model.grid.sample(moving, network.affine_points(phi.affine))
+    aligned = network.nonrigid.alignment([warped, fixed])
+    assert np.abs(aligned).max() > 1e-3
+    np.testing.assert_allclose(phi.nonrigid, aligned, atol=1e-5)
+    # One voxel further on along the last axis, by the convolutions: there the steps' field is read.
+    last = np.eye(rank)[-1]
+    network.nonrigid.last.bias.assign(10 * last * np.arctanh(2 / model.grid.shape[-1]))
+    found = network(features).nonrigid
+    np.testing.assert_allclose(found[..., :-1, :], aligned[..., 1:, :] + last, atol=1e-4)
 
 
 @pytest.mark.parametrize("rank", [2, 3])
