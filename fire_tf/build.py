@@ -37,6 +37,7 @@ def build_model(config: Config) -> FIRE:
             network.nonrigid_filters,
             network.nonrigid_dilations,
             steps=network.nonrigid_steps,
+            bending=network.nonrigid_bending,
         )
         return TransformationNetwork(affine, nonrigid, name=name)
 

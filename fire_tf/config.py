@@ -133,6 +133,7 @@ class NetworkConfig:
     nonrigid_filters: Count = 48
     nonrigid_dilations: tuple[Count, ...] = (1, 2, 4, 8, 4, 2, 1)
     nonrigid_steps: Annotated[int, Between(0)] = 0  # and before T_nr's convolutions
+    nonrigid_bending: NotNegative = 7.0  # weight of the bending energy in those: more agrees better both ways
 
 
 @dataclass(frozen=True)

@@ -87,21 +87,21 @@ class CosineSteps(_Steps):
     """A displacement as a sum of low cosines: features of moving and fixed -> u (batch, *grid, n), voxels of the grid.
 
     ``u`` starts from 0. Its cosines have half waves down to ``half_wave`` voxels, and its prior is the bending energy
-    (Ashburner and Friston 1999).
+    times ``bending`` (Ashburner and Friston 1999).
     """
 
-    _DAMPING, _BENDING = 0.02, 7.0
+    _DAMPING = 0.02
 
-    def __init__(self, rank: int, steps: int, half_wave: float = 5.0, **kwargs: Any):
+    def __init__(self, rank: int, steps: int, bending: float, half_wave: float = 5.0, **kwargs: Any):
         super().__init__(rank, steps, **kwargs)
-        self.half_wave = half_wave
+        self.bending, self.half_wave = bending, half_wave
 
     def call(self, inputs: Sequence[tf.Tensor]) -> tf.Tensor:
         moving, fixed = self._projected(*inputs)
         shape = moving.shape[1:-1].as_list()
         bases, waves = zip(*(_cosines(size, self.half_wave) for size in shape), strict=True)
         squared = np.sum(np.meshgrid(*[wave**2 for wave in waves], indexing="ij"), axis=0)
-        prior = tf.constant(self._DAMPING + self._BENDING * squared.ravel() ** 2, tf.float32)
+        prior = tf.constant(self._DAMPING + self.bending * squared.ravel() ** 2, tf.float32)
         points = FeatureGrid(tuple(shape), (1,) * self.rank).points()
         u = tf.zeros_like(moving[..., : self.rank])
         for _ in range(self.steps):

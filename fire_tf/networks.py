@@ -331,7 +331,8 @@ class NonRigidNetwork(tf.keras.layers.Layer):
     coarse grid), and a tanh: a displacement in the normalised coordinates [-1, 1] of the grid, which is returned in
     voxels of the grid. The last layer starts at zero, so that training begins at the identity.
 
-    With ``steps`` the input is first aligned further by as many `CosineSteps`, and the convolutions find what is left.
+    With ``steps`` the input is first aligned further by as many `CosineSteps`, and the convolutions find what is left;
+    ``bending`` is the weight of their prior.
     """
 
     def __init__(
@@ -341,12 +342,13 @@ class NonRigidNetwork(tf.keras.layers.Layer):
         dilations: Sequence[int] = (1, 2, 4, 8, 4, 2, 1),
         output_scale: float = 0.1,
         steps: int = 0,
+        bending: float = 7.0,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.rank, self.filters, self.dilations = rank, filters, tuple(dilations)
-        self.output_scale, self.steps = output_scale, steps
-        self.alignment = CosineSteps(rank, steps) if steps else None
+        self.output_scale, self.steps, self.bending = output_scale, steps, bending
+        self.alignment = CosineSteps(rank, steps, bending) if steps else None
         self.parallel = [convolution(rank, filters), convolution(rank, filters)]
         self.merge = convolution(rank, filters)
         self.trunk = [convolution(rank, filters, dilation_rate=dilation) for dilation in self.dilations]
@@ -392,6 +394,7 @@ class NonRigidNetwork(tf.keras.layers.Layer):
             "dilations": self.dilations,
             "output_scale": self.output_scale,
             "steps": self.steps,
+            "bending": self.bending,
         }
 
 

@@ -101,7 +101,7 @@ def test_cosine_steps_find_a_smooth_displacement(rank):
     coefficients = np.random.default_rng(4).normal(size=(1, count, rank)) * 0.7 / np.sqrt(count)
     truth = points + _expand(tf.constant(coefficients, tf.float32), bases)
     tf.keras.utils.set_random_seed(0)
-    found = points + CosineSteps(rank, steps=8)([moving, sample(moving, truth)])
+    found = points + CosineSteps(rank, steps=8, bending=7.0)([moving, sample(moving, truth)])
     before, after = error(points[tf.newaxis], truth), error(found, truth)
     assert before > 0.5
     assert after < 0.35 * before
@@ -115,7 +115,7 @@ def test_where_there_is_nothing_to_align_the_steps_stay_where_they_are(rank, con
     canvas = tuple(STRIDE * size for size in GRID[rank])
     start = tf.eye(rank, rank + 1, batch_shape=[1])
     affine = AffineSteps(canvas, (STRIDE,) * rank, steps=2)
-    cosines = CosineSteps(rank, steps=2)
+    cosines = CosineSteps(rank, steps=2, bending=7.0)
     inside = (slice(None), *[slice(3, -3)] * rank)  # the convolutions see the border of the maps
     if constant:
         features, other = features[inside], other[inside]
