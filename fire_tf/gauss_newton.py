@@ -1,4 +1,4 @@
-"""Unrolled Gauss-Newton steps that align learnt projections of two feature maps: what T_af and T_nr may end in.
+"""Unrolled Gauss-Newton steps that align learnt projections of two feature maps: T_af may end in them, T_nr begin.
 
 Each step solves for the displacement ``d = sum over k of c_k B_k`` that best explains what is left of the difference
 between the warped moving map m and the fixed map f (Lucas and Kanade 1981; Baker and Matthews 2004),
@@ -19,7 +19,14 @@ import numpy as np
 import tensorflow as tf
 
 from fire_tf.layers import SLOPE, convolution
-from fire_tf.transforms import FeatureGrid, affine_points, centre, sample
+from fire_tf.transforms import (
+    FeatureGrid,
+    affine_points,
+    centre,
+    compose_displacements,
+    identity_grid,
+    sample,
+)
 
 _TINY = 1e-6  # keeps maps without any structure solvable: their displacement is 0
 
@@ -48,7 +55,6 @@ class _Steps(tf.keras.layers.Layer):
         return moving, fixed
 
 
-@tf.keras.utils.register_keras_serializable("fire_tf")
 class AffineSteps(_Steps):
     """Corrections of an affine: (features of moving and fixed, affine (batch, n, n + 1)) -> affine."""
 
@@ -82,7 +88,6 @@ class AffineSteps(_Steps):
         return matrix
 
 
-@tf.keras.utils.register_keras_serializable("fire_tf")
 class CosineSteps(_Steps):
     """A displacement as a sum of low cosines: features of moving and fixed -> u (batch, *grid, n), voxels of the grid.
 
@@ -102,12 +107,12 @@ class CosineSteps(_Steps):
         bases, waves = zip(*(_cosines(size, self.half_wave) for size in shape), strict=True)
         squared = np.sum(np.meshgrid(*[wave**2 for wave in waves], indexing="ij"), axis=0)
         prior = tf.constant(self._DAMPING + self.bending * squared.ravel() ** 2, tf.float32)
-        points = FeatureGrid(tuple(shape), (1,) * self.rank).points()
+        points = identity_grid(shape)
         u = tf.zeros_like(moving[..., : self.rank])
         for _ in range(self.steps):
             structure, force = _structure_and_force(sample(moving, points + u), fixed, 1.0)
             step = _expand(_solve(structure, force, bases, prior), bases)
-            u = step + sample(u, points + step)  # (id + u) o (id + step)
+            u = compose_displacements(u, step)
         return u
 
 

@@ -21,7 +21,14 @@ from fire_tf.layers import (
     patches,
     unpatches,
 )
-from fire_tf.transforms import FeatureGrid, affine_points, centre, identity_grid, sample
+from fire_tf.transforms import (
+    FeatureGrid,
+    affine_points,
+    centre,
+    compose_displacements,
+    identity_grid,
+    sample,
+)
 
 
 def _build_chain(layers: Sequence[tf.keras.layers.Layer], shape: tf.TensorShape) -> tf.TensorShape:
@@ -369,9 +376,8 @@ class NonRigidNetwork(tf.keras.layers.Layer):
             return self._found(inputs)
         moving, fixed = inputs
         aligned = self.alignment(inputs)
-        points = identity_grid(moving.shape[1:-1])
-        found = self._found([sample(moving, points + aligned), fixed])
-        return found + sample(aligned, points + found)  # (id + aligned) o (id + found)
+        warped = sample(moving, identity_grid(moving.shape[1:-1]) + aligned)
+        return compose_displacements(aligned, self._found([warped, fixed]))
 
     def _found(self, inputs: Sequence[tf.Tensor]) -> tf.Tensor:
         """The displacement that the convolutions give."""

@@ -114,6 +114,11 @@ def compose_affine(matrix: tf.Tensor, displacement: tf.Tensor) -> tf.Tensor:
     return affine_points(matrix, points + displacement, canvas) - points
 
 
+def compose_displacements(outer: tf.Tensor, inner: tf.Tensor) -> tf.Tensor:
+    """Displacement of ``(id + outer) o (id + inner)``; all (batch, *grid, n), in voxels of that grid."""
+    return inner + sample(outer, identity_grid(outer.shape[1:-1]) + inner)
+
+
 def transform_points(matrix: tf.Tensor, displacement: tf.Tensor, points: tf.Tensor) -> tf.Tensor:
     """``phi(q) = A(q + u(q))`` at arbitrary image coordinates ``points`` (batch, *grid, n).
 
