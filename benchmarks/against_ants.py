@@ -2,7 +2,7 @@
 
     python benchmarks/against_ants.py --model DIR --moving M.nii.gz --fixed F.nii.gz [--repeats 3] [--threads N]
 
-Our command and a script that uses ANTs alone (`ants_pair.py`: affine and SyN with the settings of `fire_tf.baselines`,
+Our command and a script that uses ANTs alone (`ants_pair.py`: affine and SyN with the settings of `fire_tf.evaluation.ants`,
 from one start, both directions written) run in turn, each in a process of its own from its start to its end, so that a
 busy machine slows them alike. What the images show decides how long ANTs iterates, and does not matter to ours: for our
 times an untrained model does as well as a trained one (``--untrained CONFIG`` makes one).
@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from child_process import Cost, cost
 
-from fire_tf.baselines import AFFINE, BRAINS
+from fire_tf.evaluation.ants import AFFINE, BRAINS
 
 ANTS = Path(__file__).with_name("ants_pair.py")
 NAMES = ("fire_tf.register", "ANTs")
@@ -39,7 +39,7 @@ def measure(options: argparse.Namespace, model: Path, folder: Path) -> np.ndarra
         threads = {
             name: str(options.threads) for name in ("OMP_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS")
         }
-    cost([sys.executable, "-c", "import fire_tf.model, ants"])  # so that nothing waits for the disk
+    cost([sys.executable, "-c", "import fire_tf.model.fire, ants"])  # so that nothing waits for the disk
     rounds = []
     for _ in range(options.repeats):
         rounds.append([cost(ours, **threads), cost(theirs, **threads)])
@@ -50,9 +50,9 @@ def measure(options: argparse.Namespace, model: Path, folder: Path) -> np.ndarra
 
 def untrained(config: str, folder: Path) -> Path:
     """A model of a config as it is before training."""
-    from fire_tf.build import build_model
-    from fire_tf.config import load_config
-    from fire_tf.model_folder import save_model
+    from fire_tf.config.loading import load_config
+    from fire_tf.model.build import build_model
+    from fire_tf.model.storage import save_model
 
     save_model(build_model(load_config(config)), folder)
     return folder

@@ -14,9 +14,9 @@ import time
 
 import numpy as np
 
-from fire_tf.build import build_model
-from fire_tf.config import Config, DataConfig, Stage
-from fire_tf.model import FIRE, GROUPS
+from fire_tf.config.schema import Config, DataConfig, Stage
+from fire_tf.model.build import build_model
+from fire_tf.model.fire import FIRE, GROUPS
 
 import tensorflow as tf  # isort: skip  (after the package, which quietens it)
 

@@ -13,9 +13,10 @@ import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from fire_tf.build import build_model
-from fire_tf.config import Config, Stage, load_config
-from fire_tf.dataset import build_dataset
+from fire_tf.config.loading import load_config
+from fire_tf.config.schema import Config, Stage
+from fire_tf.data.dataset import build_dataset
+from fire_tf.model.build import build_model
 
 import tensorflow as tf  # isort: skip  (after the package, which quietens it)
 

@@ -27,10 +27,10 @@ from pathlib import Path
 
 import numpy as np
 
-from fire_tf.client import Server, connect, describe
-from fire_tf.export import export_model
-from fire_tf.model import FIRE
-from fire_tf.networks import AffineNetwork, Decoder, Encoder, NonRigidNetwork, TransformationNetwork
+from fire_tf.model.fire import FIRE
+from fire_tf.networks.networks import AffineNetwork, Decoder, Encoder, NonRigidNetwork, TransformationNetwork
+from fire_tf.serving.export import export_model
+from fire_tf.serving.transports import Server, connect, describe
 
 import tensorflow as tf  # isort: skip  (after the package, which quietens it)
 

@@ -5,22 +5,22 @@ Where the paper's symbols are found:
 ======================================  ==========================================================
 the paper                               here
 ======================================  ==========================================================
-G                                       `fire_tf.networks.Encoder`
-F_{A→B}, F_{B→A}                        `fire_tf.networks.Decoder`
-T_{A→B}, T_{B→A}                        `fire_tf.networks.TransformationNetwork`
-T^af (affine part of T)                 `fire_tf.networks.AffineNetwork`
-T^nr (non-rigid part of T)              `fire_tf.networks.NonRigidNetwork`
-φ_{A→B}, φ_{B→A}                        ``a_to_b``, ``b_to_a``: pull-backs, see `fire_tf.transforms`
+G                                       `fire_tf.networks.networks.Encoder`
+F_{A→B}, F_{B→A}                        `fire_tf.networks.networks.Decoder`
+T_{A→B}, T_{B→A}                        `fire_tf.networks.networks.TransformationNetwork`
+T^af (affine part of T)                 `fire_tf.networks.networks.AffineNetwork`
+T^nr (non-rigid part of T)              `fire_tf.networks.networks.NonRigidNetwork`
+φ_{A→B}, φ_{B→A}                        ``a_to_b``, ``b_to_a``: pull-backs, see `fire_tf.networks.spatial`
 φ^af                                    ``affine_a_to_b``: ``(batch, n, n+1)``, centred voxels
 φ^nr                                    ``nonrigid_a_to_b``: ``(batch, *spatial, n)``, voxels
-x ∘ φ                                   `fire_tf.transforms.warp`
-L_syn^acc, L_syn^fea                    `fire_tf.losses.syn_acc`, `fire_tf.losses.syn_fea`
-L_syn^cyc, L_syn^align                  `fire_tf.losses.syn_cyc`, `fire_tf.losses.syn_align`
-L_reg^acc, L_reg^ic                     `fire_tf.losses.reg_acc`, `fire_tf.losses.reg_ic`
-R_syn, R_reg                            `fire_tf.losses.r_syn`, `fire_tf.losses.r_reg`
-R_smooth                                `fire_tf.losses.r_smooth`
-λ                                       `fire_tf.losses.smoothness_weight`
-L and its optimisation                  `fire_tf.model.FIRE`
+x ∘ φ                                   `fire_tf.networks.spatial.warp`
+L_syn^acc, L_syn^fea                    `fire_tf.model.losses.syn_acc`, `fire_tf.model.losses.syn_fea`
+L_syn^cyc, L_syn^align                  `fire_tf.model.losses.syn_cyc`, `fire_tf.model.losses.syn_align`
+L_reg^acc, L_reg^ic                     `fire_tf.model.losses.reg_acc`, `fire_tf.model.losses.reg_ic`
+R_syn, R_reg                            `fire_tf.model.losses.r_syn`, `fire_tf.model.losses.r_reg`
+R_smooth                                `fire_tf.model.losses.r_smooth`
+λ                                       `fire_tf.model.losses.smoothness_weight`
+L and its optimisation                  `fire_tf.model.fire.FIRE`
 ======================================  ==========================================================
 
 Importing this package prints nothing and does not import TensorFlow: public names are fetched on first use.
@@ -28,29 +28,31 @@ Importing this package prints nothing and does not import TensorFlow: public nam
 
 from typing import TYPE_CHECKING, Any
 
-from fire_tf import _environment
-from fire_tf._version import __version__
+from fire_tf.compat import environment as _environment
+from fire_tf.compat.version import __version__
 
 _environment.check_environment()
 _environment.quieten_tensorflow()
 
 if TYPE_CHECKING:
-    from fire_tf.apply import apply_transform
-    from fire_tf.config import load_config
-    from fire_tf.errors import InputError
-    from fire_tf.model import FIRE
-    from fire_tf.model_folder import load_model
-    from fire_tf.register import Options, register_images
+    from fire_tf.config.loading import load_config
+    from fire_tf.files.errors import InputError
+    from fire_tf.geometry.resampling import apply_transform
+    from fire_tf.model.fire import FIRE
+    from fire_tf.model.storage import load_model
+    from fire_tf.registration.user_images import Options, register_images
+    from fire_tf.serving.export import export_model
 
 # Public name -> the module that holds it.
 _LAZY = {
-    "FIRE": "fire_tf.model",
-    "InputError": "fire_tf.errors",
-    "Options": "fire_tf.register",
-    "apply_transform": "fire_tf.apply",
-    "load_config": "fire_tf.config",
-    "load_model": "fire_tf.model_folder",
-    "register_images": "fire_tf.register",
+    "FIRE": "fire_tf.model.fire",
+    "InputError": "fire_tf.files.errors",
+    "Options": "fire_tf.registration.user_images",
+    "apply_transform": "fire_tf.geometry.resampling",
+    "export_model": "fire_tf.serving.export",
+    "load_config": "fire_tf.config.loading",
+    "load_model": "fire_tf.model.storage",
+    "register_images": "fire_tf.registration.user_images",
 }
 
 __all__ = [
@@ -59,6 +61,7 @@ __all__ = [
     "Options",
     "__version__",
     "apply_transform",
+    "export_model",
     "load_config",
     "load_model",
     "register_images",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fire_tf.pointmaps import AffineMap, grid_points
+from fire_tf.geometry.point_maps import AffineMap, grid_points
 
 
 class KnownModel:

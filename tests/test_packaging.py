@@ -57,8 +57,8 @@ def test_configs_and_weights_are_found_in_an_installed_wheel(wheel, tmp_path):
     run(sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", installed, wheel, cwd=tmp_path)
     code = (
         f"import sys; sys.path.insert(0, {str(installed)!r})\n"
-        "from fire_tf.config import find_config, load_config\n"
-        "from fire_tf.model_paths import find_model\n"
+        "from fire_tf.config.schema import find_config, load_config\n"
+        "from fire_tf.model.paths import find_model\n"
         "load_config('demo'); print(find_config('demo')); print(find_config('configs/t1_flair_2d.yaml'))\n"
         "print(find_model('t1_flair_2d'))"
     )

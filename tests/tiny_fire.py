@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from fire_tf.model import FIRE
-from fire_tf.networks import AffineNetwork, Decoder, Encoder, NonRigidNetwork, TransformationNetwork
+from fire_tf.model.fire import FIRE
+from fire_tf.networks.networks import AffineNetwork, Decoder, Encoder, NonRigidNetwork, TransformationNetwork
 
 import tensorflow as tf  # isort: skip  (after the package, which quietens it)
 
@@ -72,7 +72,7 @@ def awaken(model: FIRE, seed: int = 0) -> FIRE:
 
 
 def pairs(rank: int = 2, batch: int = 2, seed: int = 0) -> dict[str, tf.Tensor]:
-    """A batch as `fire_tf.dataset` gives it: smooth images in [-1, 1] and a drawn transform."""
+    """A batch as `fire_tf.data.dataset` gives it: smooth images in [-1, 1] and a drawn transform."""
     rng = np.random.default_rng(seed)
     canvas = CANVAS[rank]
     points = np.stack(np.meshgrid(*map(np.arange, canvas), indexing="ij"), axis=-1)

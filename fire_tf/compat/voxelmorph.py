@@ -1,0 +1,86 @@
+"""The one door to voxelmorph, neurite and TensorFlow Addons.
+
+Write ``from fire_tf.compat.voxelmorph import ne, tfa, vxm``. Nothing else in the package imports these three,
+because none of them imports as it is:
+
+- neurite 0.2 decorates constructors at import with ``inspect.getargspec(func)``, which Python 3.11 no longer
+  has, and unpacks four values; ``getfullargspec`` gives seven, of which they are the first four.
+- neurite and voxelmorph choose PyTorch, not TensorFlow, where ``NEURITE_BACKEND`` or ``VXM_BACKEND`` says so.
+- neurite imports scikit-learn for one principal component analysis that we never call, which takes a second of
+  every start; where it cannot be imported, neurite goes on without it.
+- TensorFlow Addons warns twice at import that its development has ended. The version is pinned and we use one
+  layer of it, so the notice tells a user nothing to act on; its other warnings are left alone.
+
+Each change lasts while the imports run and is undone afterwards.
+"""
+
+import inspect
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+_BACKEND_VARIABLES = ("NEURITE_BACKEND", "VXM_BACKEND")
+_TFA_NOTICE = r"\s*TensorFlow Addons \(TFA\) has ended development"
+
+
+@contextmanager
+def _four_value_getargspec() -> Iterator[None]:
+    """Give `inspect` a ``getargspec`` of four values; Python 3.10 has one, but it warns at every call."""
+    own = vars(inspect).get("getargspec")
+
+    def getargspec(func: Callable[..., Any]) -> tuple[Any, ...]:
+        return tuple(inspect.getfullargspec(func)[:4])
+
+    vars(inspect)["getargspec"] = getargspec
+    try:
+        yield
+    finally:
+        if own is None:
+            del vars(inspect)["getargspec"]
+        else:
+            vars(inspect)["getargspec"] = own
+
+
+@contextmanager
+def _tensorflow_backend() -> Iterator[None]:
+    """Hide the variables with which a user may have chosen PyTorch for other programs."""
+    hidden = {name: os.environ.pop(name) for name in _BACKEND_VARIABLES if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
+
+
+@contextmanager
+def _without_sklearn() -> Iterator[None]:
+    """Make ``import sklearn`` fail, and neurite silent about it, unless sklearn is loaded already."""
+    if "sklearn" in sys.modules:
+        yield
+        return
+    sys.modules["sklearn"] = None  # type: ignore[assignment]
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*sklearn", category=UserWarning)
+            yield
+    finally:
+        del sys.modules["sklearn"]
+
+
+@contextmanager
+def _without_end_of_life_notice() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=_TFA_NOTICE, category=UserWarning)
+        yield
+
+
+with _four_value_getargspec(), _tensorflow_backend(), _without_sklearn():
+    import neurite as ne
+    import voxelmorph as vxm
+
+with _without_end_of_life_notice():
+    import tensorflow_addons as tfa
+
+__all__ = ["ne", "tfa", "vxm"]

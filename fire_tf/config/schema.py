@@ -1,0 +1,225 @@
+"""What a run is made of: the keys of ``configs/*.yaml``, their types, ranges and defaults.
+
+`fire_tf.config.loading` reads them.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal, get_args
+
+from fire_tf.config.typed_yaml import (
+    Between,
+    MultipleOf,
+    Ordered,
+    ScalarAllowed,
+    nearest,
+)
+
+Split = Literal["train", "validate", "test"]
+Group = Literal["affine", "nonrigid", "synthesis"]
+Objective = Literal["aligned", "known", "paper"]
+SPLITS: tuple[Split, ...] = get_args(Split)
+
+Count = Annotated[int, Between(1)]
+NotNegative = Annotated[float, Between(0)]
+Fraction = Annotated[float, Between(0, 1)]
+Positive = Annotated[float, Between(0, open_low=True)]
+Degrees = Annotated[float, Between(0, 180)]
+Shear = Annotated[float, Between(-1, 1)]
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which images, and the grid on which the model sees them.
+
+    A path is relative to the folder that the command is run in. ``spacing`` (mm) and ``canvas`` (voxels) have
+    one entry per spatial axis in RAS order; in a file a single number stands for all axes.
+    """
+
+    source: Literal["folders", "manifest", "phantom", "mrbrains", "acdc"]
+    # folders: holds one folder per subject; manifest: what its paths are relative to; mrbrains, acdc: the
+    # challenge's data as they were unpacked
+    root: str | None = None
+    manifest: str | None = None  # CSV of pairs
+    modality_a: str = "T1"  # folders: SUBJECT/T1.nii.gz; mrbrains: T1, IR or FLAIR; acdc: ED or ES
+    modality_b: str = "FLAIR"
+    labels: str | None = None  # folders: SUBJECT/seg.nii.gz; mrbrains and acdc know their own
+    structures: dict[int, str] = field(default_factory=dict)  # label value -> name
+    split: dict[str, tuple[str, ...]] = field(default_factory=dict)  # subjects; absent means the source's own
+    ndim: Literal[2, 3] = 2
+    spacing: Annotated[tuple[Positive, ...], ScalarAllowed()] = (1.28,)
+    canvas: Annotated[tuple[Annotated[int, MultipleOf(4)], ...], ScalarAllowed()] = (192,)
+    min_tissue: Fraction = 0.05  # 2D: slices whose tissue fills a smaller fraction of the canvas are left out
+    percentile: Annotated[float, Between(50, 100)] = 99.5  # of the tissue, becomes +1
+    cache: str = "cache"
+    phantom_subjects: Count = 8  # source phantom: how many to generate
+
+    def __post_init__(self) -> None:
+        for name in ("spacing", "canvas"):
+            object.__setattr__(self, name, _per_axis(name, getattr(self, name), self.ndim))
+        for name in self.split:
+            if name not in SPLITS:
+                raise ValueError(f"split.{name}: unknown key; nearest known: {nearest(name, SPLITS)}")
+        object.__setattr__(self, "split", {name: tuple(self.split.get(name, ())) for name in SPLITS})
+        owner: dict[str, str] = {}
+        for name, subjects in self.split.items():
+            for subject in subjects:
+                if owner.setdefault(subject, name) != name:
+                    raise ValueError(f"split: {subject!r} is in {owner[subject]} and in {name}")
+        needed = {"manifest": "manifest", "phantom": None}.get(self.source, "root")
+        if needed and getattr(self, needed) is None:
+            raise ValueError(f"{needed}: missing, source {self.source} needs it")
+        if self.labels is not None and self.source in ("mrbrains", "acdc"):
+            raise ValueError(f"labels: source {self.source} knows its own, leave the key out")
+
+    @property
+    def cine(self) -> bool:
+        """Whether a subject is a beating heart: its images are phases, which are not aligned with each other."""
+        return self.source == "acdc"
+
+
+@dataclass(frozen=True)
+class DeformationConfig:
+    """Ranges of a random transform x -> A(x + u(x)); the defaults are the identity.
+
+    A rotation is drawn from its range with a random sign: [10, 20] means 10 to 20 degrees either way.
+    """
+
+    rotation: Annotated[tuple[Degrees, Degrees], Ordered()] = (0.0, 0.0)  # degrees, in each coordinate plane
+    # of the canvas, the length of the shift; its direction is random
+    translation: Annotated[tuple[Fraction, Fraction], Ordered()] = (0.0, 0.0)
+    scale: Annotated[tuple[Positive, Positive], Ordered()] = (1.0, 1.0)  # along each axis
+    shear: Annotated[tuple[Shear, Shear], Ordered()] = (0.0, 0.0)
+    peak: Annotated[tuple[NotNegative, NotNegative], Ordered()] = (0.0, 0.0)  # max |u|, voxels
+    control_points: Annotated[int, Between(2)] = 5  # per axis, of the coarse grid that u is interpolated from
+
+
+@dataclass(frozen=True)
+class ShadingConfig:
+    """Ranges of the random shading (`fire_tf.data.shading`) of what G sees while the warm-ups train; default: none."""
+
+    strength: Annotated[tuple[NotNegative, NotNegative], Ordered()] = (0.0, 0.0)  # max |ln gain|
+    gamma: Annotated[tuple[Positive, Positive], Ordered()] = (1.0, 1.0)  # exponent of grey values in [0, 1]
+    # standard deviation of the logarithms of a rising curve's slopes; 0 is a straight line
+    curve: Annotated[tuple[NotNegative, NotNegative], Ordered()] = (0.0, 0.0)
+    # its standard deviation, part of the range
+    noise: Annotated[tuple[Fraction, Fraction], Ordered()] = (0.0, 0.0)
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Channels and depth of G and F (``filters``, ``residual_blocks``), T_af and T_nr; see `fire_tf.networks.networks`."""
+
+    filters: tuple[Count, Count, Count] = (16, 32, 64)
+    residual_blocks: Annotated[int, Between(0)] = 4
+    dilation_growth: Count = 1  # from one residual block to the next
+    shortcut: bool = True  # G and F pass patches on linearly and normalise in the residual blocks alone
+    shared_transformation: bool = False  # one T for both directions
+    affine_pooling: Literal["average", "moments", "keypoints"] = "keypoints"
+    affine_filters: tuple[Count, ...] = (64, 64, 64)
+    affine_maps: Count = 64
+    affine_units: Count = 256
+    affine_steps: Annotated[int, Between(0)] = 0  # of Gauss-Newton, after T_af's dense layers
+    nonrigid_filters: Count = 48
+    nonrigid_dilations: tuple[Count, ...] = (1, 2, 4, 8, 4, 2, 1)
+    nonrigid_steps: Annotated[int, Between(0)] = 0  # and before T_nr's convolutions
+    nonrigid_bending: NotNegative = 7.0  # weight of the bending energy in those: more agrees better both ways
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """Factor of each term of L; the paper's are 1, and null for ``r_smooth`` means its rule for lambda."""
+
+    syn_acc: NotNegative = 1.0
+    syn_fea: NotNegative = 1.0
+    syn_cyc: NotNegative = 1.0
+    syn_align: NotNegative = 1.0
+    reg_acc: NotNegative = 1.0
+    reg_ic: NotNegative = 1.0
+    r_syn: NotNegative = 1.0
+    r_reg: NotNegative = 1.0
+    r_smooth: NotNegative | None = None
+    known_start: NotNegative = 1.0  # objective "known" alone
+    known_affine: NotNegative = 1.0
+    known: NotNegative = 1.0
+
+
+@dataclass(frozen=True)
+class LearningRates:
+    """One rate per group of variables; the defaults are the paper's."""
+
+    affine: NotNegative = 5e-5
+    nonrigid: NotNegative = 5e-5
+    synthesis: NotNegative = 1e-4
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stretch of training with one objective: ``steps`` iterations, the groups of ``cycle`` in turn."""
+
+    name: str
+    objective: Objective
+    cycle: tuple[tuple[Group, ...], ...]
+    steps: Count
+    batch_size: Count
+    learning_rate: LearningRates = LearningRates()
+    deform: bool = True  # apply `Config.deformation` to the moving image
+    schedule: Literal["constant", "cosine"] = "constant"
+    clip_norm: Positive | None = None  # largest global norm of a group's gradient
+
+    def __post_init__(self) -> None:
+        for groups in self.cycle:
+            if not groups or len(set(groups)) != len(groups):
+                raise ValueError(
+                    f"cycle: expected lists of {', '.join(get_args(Group))}, each at most once, got {list(groups)}"
+                )
+        if not self.cycle:
+            raise ValueError("cycle: expected at least one list of groups")
+
+
+@dataclass(frozen=True)
+class ValidationConfig:
+    """``batches`` fixed batches of the validation split, scored every ``every`` steps."""
+
+    batch_size: Count = 4
+    batches: Count = 4
+    every: Count = 500
+
+
+@dataclass(frozen=True)
+class Config:
+    """A whole run."""
+
+    name: str
+    data: DataConfig
+    stages: tuple[Stage, ...]
+    seed: Annotated[int, Between(0)] = 1
+    init: str | None = None  # a trained model, or its run folder, whose weights the networks start from
+    deformation: DeformationConfig = DeformationConfig()
+    common: DeformationConfig = DeformationConfig()
+    # axes of the canvas along which half of the draws are mirrored
+    mirror: tuple[Annotated[int, Between(0, 2)], ...] = ()
+    shading: ShadingConfig | None = None
+    network: NetworkConfig = NetworkConfig()
+    weights: LossWeights = LossWeights()
+    validation: ValidationConfig = ValidationConfig()
+    threads: Count | None = None  # None: TensorFlow chooses
+
+    def __post_init__(self) -> None:
+        if not self.name or Path(self.name).name != self.name:
+            raise ValueError(f"name: expected the name of a folder under runs/, got {self.name!r}")
+        if any(axis >= self.data.ndim for axis in self.mirror):
+            raise ValueError(f"mirror: expected axes from 0 to {self.data.ndim - 1}, got {list(self.mirror)}")
+        if not self.stages:
+            raise ValueError("stages: expected at least one stage")
+        names = [stage.name for stage in self.stages]
+        if len(set(names)) != len(names):
+            raise ValueError(f"stages: expected different names, got {', '.join(names)}")
+
+
+def _per_axis(name: str, values: tuple[float, ...], ndim: int) -> tuple[float, ...]:
+    if len(values) == 1:
+        return values * ndim
+    if len(values) != ndim:
+        raise ValueError(f"{name}: expected {ndim} numbers (ndim), got {list(values)}")
+    return values

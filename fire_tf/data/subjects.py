@@ -1,0 +1,61 @@
+"""What every source of images gives: the files of a subject, and the subjects of each split."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fire_tf.config.schema import SPLITS
+from fire_tf.config.typed_yaml import nearest
+from fire_tf.files.errors import InputError
+
+Splits = Mapping[str, Sequence[str]]
+"""The names of the subjects of each split."""
+
+
+@dataclass(frozen=True)
+class SubjectFiles:
+    """The files of one subject: two images and what belongs to them.
+
+    The images of most sources are co-registered, and `labels`, where there are any, are valid for both. Those
+    of a cine are two phases of a beating heart, which are not: each has its own labels, `phase_labels`, and
+    `phases` is the 4D file with every phase of the beat, or None where the two are all that there is.
+    """
+
+    subject: str
+    a: Path
+    b: Path
+    labels: Path | None = None
+    phase_labels: tuple[Path, Path] | None = None
+    phases: Path | None = None
+
+
+def nifti_path(folder: Path, name: str) -> Path:
+    """``name.nii`` if it is there, else ``name.nii.gz``, there or not."""
+    plain = folder / f"{name}.nii"
+    return plain if plain.is_file() else folder / f"{name}.nii.gz"
+
+
+def split_folders(found: Mapping[str, Path], split: Splits, root: Path) -> dict[str, dict[str, Path]]:
+    """The folders found in ``root``, by subject, of the subjects of every split.
+
+    Raises InputError for a subject that was not found.
+    """
+    for name in (name for names in split.values() for name in names):
+        if name not in found:
+            hint = nearest(name, found)
+            raise InputError(
+                f"{root}: holds no subject {name!r}, which is in data.split; nearest found: {hint}"
+            )
+    return {part: {name: found[name] for name in split.get(part, ())} for part in SPLITS}
+
+
+def split_by_order(subjects: Sequence[str]) -> dict[str, Sequence[str]]:
+    """The last fifth tests, the fifth before it validates."""
+    held_out = max(1, len(subjects) // 5)
+    return {
+        "train": subjects[: -2 * held_out],
+        "validate": subjects[-2 * held_out : -held_out],
+        "test": subjects[-held_out:],
+    }

@@ -1,0 +1,153 @@
+"""What ``python -m fire_tf.evaluate`` does: which model is measured, on which pairs, beside which methods."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from fire_tf.config.loading import load_config, recipe_differences
+from fire_tf.config.schema import Config, Split
+from fire_tf.evaluation.ants import BRAINS, HEARTS, Ants
+from fire_tf.evaluation.drawn_pairs import draw_pairs
+from fire_tf.evaluation.measure import evaluate, write_scores
+from fire_tf.evaluation.methods import Fire, Method, TrueDeformation, Unaligned
+from fire_tf.evaluation.pairs import Pair, acquired_pairs, read_pairs
+from fire_tf.evaluation.scoring import DEFAULT_STRUCTURES
+from fire_tf.evaluation.slicewise import SliceBySlice
+from fire_tf.evaluation.summary import differences, format_differences, format_summary, summarise
+from fire_tf.evaluation.synthesis import measure_synthesis
+from fire_tf.evaluation.table import PAIRS_DRAWN, format_table, paper_table
+from fire_tf.files.errors import InputError
+from fire_tf.model.fire import FIRE
+from fire_tf.model.paths import find_model, run_config
+from fire_tf.model.storage import load_model
+from fire_tf.registration.pair import modalities
+from fire_tf.training.run import train
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """The options of the command, by their names; ``python -m fire_tf.evaluate --help`` says what each means."""
+
+    model: Path | None = None
+    config: str | None = None
+    table: bool = False
+    pairs: Path | None = None
+    split: Split = "test"
+    count: int | None = None
+    seed: int = 1
+    overrides: Sequence[str] = ()
+    moving_modality: str | None = None
+    refine: bool = False
+    baselines: str | None = None
+    ants_starts: Sequence[int] | None = None
+    synthesis: bool = False
+    output: Path | None = None
+
+
+def run_experiment(options: Experiment, *, progress: bool = False) -> Iterator[str]:
+    """Measure, write the tables and yield the texts to be printed.
+
+    Raises InputError for options that do not go together, and for a model or pairs that cannot be used.
+    """
+    config, folder = _subject(options)
+    if options.synthesis and config.data.cine:
+        raise InputError("--synthesis: compares aligned images, and the phases of a heart are not aligned")
+    ants = _ants(options, config)  # so that a missing package is not found out after the training
+    model = _model(options, config, folder)
+    output = options.output or folder / "evaluation"
+    moving, fixed = modalities(model, options.moving_modality)
+    scores = evaluate(
+        _pairs(options, config, moving),
+        _methods(options, config, model, moving, ants),
+        structures=config.data.structures or DEFAULT_STRUCTURES,
+        directions=(f"{moving} onto {fixed}", f"{fixed} onto {moving}"),
+        progress=progress,
+        pictures=output / "pictures" if options.table else None,
+    )
+    write_scores(scores, output)
+    yield format_summary(summarise(scores))
+    if options.table:
+        table = format_table(paper_table(config.data), scores)
+        (output / "table.txt").write_text(table + "\n")
+        yield "\n" + table
+    elif options.baselines:
+        yield "\n" + format_differences(differences(scores))
+    if options.synthesis:
+        yield "\n" + measure_synthesis(model, config, options.split, output)
+    yield f"\nwritten to {output}"
+
+
+def _subject(options: Experiment) -> tuple[Config, Path]:
+    """The config and the folder of the model that is measured."""
+    if options.config is not None:
+        config = load_config(options.config, options.overrides)
+        return config, options.model or Path("runs") / config.name
+    if options.model is None:
+        raise InputError("give --model, a trained model, or --config, an experiment")
+    return load_config(run_config(options.model), options.overrides), options.model
+
+
+def _model(options: Experiment, config: Config, folder: Path) -> FIRE:
+    """The model in ``folder``; where it holds none, ``--config`` trains it first."""
+    if options.config is not None:
+        _train_where_absent(config, folder, options.config)
+        others = recipe_differences(load_config(run_config(folder)), config)
+        if others:
+            print(f"note: {folder} was trained with another {', '.join(others)}", file=sys.stderr)
+    return load_model(folder)
+
+
+def _train_where_absent(config: Config, folder: Path, name: str) -> None:
+    try:
+        find_model(folder)
+    except InputError:
+        if (folder / "config.yaml").is_file():
+            command = f"python -m fire_tf.train --config {name} --output {folder} --resume"
+            raise InputError(f"{folder}: its training was not finished; go on with {command}") from None
+        print(f"{folder}: holds no model yet; training it", file=sys.stderr)
+        train(config, folder, quiet=not sys.stderr.isatty())
+
+
+def _pairs(options: Experiment, config: Config, moving_modality: str) -> Iterable[Pair]:
+    """The pairs of a folder, or those of a split of the config."""
+    if options.pairs:
+        return read_pairs(options.pairs)
+    count = options.count
+    if count is None and options.table and not config.data.cine:
+        count = PAIRS_DRAWN[config.data.ndim]
+    return split_pairs(config, options.split, count, options.seed, moving_modality)
+
+
+def split_pairs(
+    config: Config, split: Split, count: int | None, seed: int, moving_modality: str
+) -> Iterator[Pair]:
+    """Pairs from a split of the config: the phases of its hearts, or ``count`` (16) pairs drawn from its
+    subjects."""
+    if config.data.cine:
+        return islice(acquired_pairs(config.data, split, moving_modality), count)
+    return draw_pairs(config, split, 16 if count is None else count, seed, moving_modality)
+
+
+def _ants(options: Experiment, config: Config) -> list[Method]:
+    if not options.table and options.baselines != "ants":
+        return []
+    if config.data.cine:
+        return [Ants(HEARTS)]
+    starts = options.ants_starts or ([3, 1] if options.table else [3])
+    return [Ants(BRAINS, starts=number) for number in starts]
+
+
+def _methods(
+    options: Experiment, config: Config, model: FIRE, moving: str, ants: Sequence[Method]
+) -> list[Method]:
+    """Everything that is measured; stacks of slices are registered slice by slice beside a 2D model, which sees its
+    canvas of them where ANTs sees them whole."""
+    fire: Method = Fire(model, moving, refined=options.refine)
+    if config.data.cine and model.ndim == 2:
+        window = [size * step for size, step in zip(config.data.canvas, config.data.spacing, strict=True)]
+        fire, ants = SliceBySlice(fire, window), [SliceBySlice(method) for method in ants]
+    return [Unaligned(), fire, *ants, TrueDeformation()]

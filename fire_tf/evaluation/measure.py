@@ -1,0 +1,58 @@
+"""Scores of several methods on the same pairs, and the four tables that they are written as."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from fire_tf.evaluation.methods import Method
+from fire_tf.evaluation.pairs import Pair
+from fire_tf.evaluation.scoring import DEFAULT_STRUCTURES, Scores, score
+from fire_tf.evaluation.summary import differences, summarise, write_rows
+from fire_tf.files.errors import InputError
+from fire_tf.pictures.figures import draw_outlines
+
+
+def evaluate(
+    pairs: Iterable[Pair],
+    methods: Sequence[Method],
+    *,
+    structures: dict[int, str] = DEFAULT_STRUCTURES,
+    directions: tuple[str, str] = ("moving onto fixed", "fixed onto moving"),
+    progress: bool = False,
+    pictures: Path | None = None,
+) -> Scores:
+    """Score every method on every pair in both directions, but for methods that do not apply to the pair.
+
+    ``pictures`` is a folder to draw the outlines of every pair's labels into.
+    """
+    scores = Scores()
+    for count, pair in enumerate(pairs, start=1):
+        results = [result for method in methods for result in method(pair)]
+        for result in results:
+            scores.extend(score(pair, result, structures, directions))
+        if pictures:
+            pictures.mkdir(parents=True, exist_ok=True)
+            name = re.sub(r"[^\w.-]+", "_", pair.name)
+            draw_outlines(pair, results, structures, directions, pictures / f"{name}.png")
+        if progress:
+            print(f"\r{count} pairs measured", end="", file=sys.stderr, flush=True)
+    if progress:
+        print(file=sys.stderr)
+    if not scores.pairs:
+        raise InputError("there is no pair to measure")
+    return scores
+
+
+def write_scores(scores: Scores, folder: Path) -> None:
+    """Write into ``folder`` the tables ``pairs.csv`` (a row per pair, direction and method), ``labels.csv`` (the same per
+    structure), ``summary.csv`` (mean and sd) and ``differences.csv`` (FIRE less each baseline, with 95 % intervals)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_rows(folder / "pairs.csv", scores.pairs)
+    write_rows(folder / "labels.csv", scores.labels)
+    write_rows(folder / "summary.csv", summarise(scores))
+    compared = differences(scores)
+    if compared:
+        write_rows(folder / "differences.csv", compared)

@@ -1,0 +1,151 @@
+"""Pairs to be measured on: read from a folder of pairs, or as they were acquired."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+from fire_tf.config.schema import DataConfig, Split
+from fire_tf.data.sources.find import find_subjects
+from fire_tf.files.errors import InputError
+from fire_tf.geometry.images import Image, read_image
+from fire_tf.geometry.point_maps import AffineMap, Chain, InPlane, InverseMap, PointMap, split_affine
+from fire_tf.geometry.stacks import slices_last
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A moving and a fixed image with labels, and the true map where it is known.
+
+    Images are in RAS order, ``(X, Y, Z)`` with Z = 1 for a slice; label maps have the pair's ``ndim`` axes
+    and so have the points of every map, in voxels. ``true_to_fixed`` takes the moving grid to the fixed one
+    (the moving image was made by pulling it through this map), ``true_to_moving`` is its inverse.
+    """
+
+    name: str
+    level: str
+    subject: str
+    moving: Image
+    fixed: Image
+    moving_labels: np.ndarray
+    fixed_labels: np.ndarray
+    true_to_fixed: PointMap | None = None
+    true_to_moving: PointMap | None = None
+
+    @property
+    def ndim(self) -> int:
+        """2 for a pair of single slices, else 3."""
+        return self.fixed_labels.ndim
+
+    def array(self, which: str) -> np.ndarray:
+        """The ``moving`` or ``fixed`` image with the pair's ``ndim`` axes."""
+        image: Image = getattr(self, which)
+        return image.data.reshape(image.data.shape[: self.ndim])
+
+    def spacing(self, which: str) -> tuple[float, ...]:
+        """Voxel size in mm of the ``moving`` or ``fixed`` image, one per axis."""
+        image: Image = getattr(self, which)
+        return tuple(float(size) for size in image.spacing[: self.ndim])
+
+    def swapped(self) -> Pair:
+        """The same pair with the roles of moving and fixed exchanged."""
+        return replace(
+            self,
+            moving=self.fixed,
+            fixed=self.moving,
+            moving_labels=self.fixed_labels,
+            fixed_labels=self.moving_labels,
+            true_to_fixed=self.true_to_moving,
+            true_to_moving=self.true_to_fixed,
+        )
+
+    def in_voxels(self, to_moving: PointMap, to_fixed: PointMap) -> tuple[PointMap, PointMap]:
+        """Maps between the two images' worlds (mm, RAS+, 3D points) as maps between their voxels."""
+        moving, fixed = AffineMap(self.moving.affine), AffineMap(self.fixed.affine)
+        return (
+            InPlane(Chain((fixed, to_moving, moving.inverse())), self.ndim),
+            InPlane(Chain((moving, to_fixed, fixed.inverse())), self.ndim),
+        )
+
+
+def read_pairs(folder: Path) -> Iterator[Pair]:
+    """The pairs listed in ``folder/pairs.csv`` (columns ``folder, level, subject``).
+
+    Each one's folder holds ``moving``, ``fixed``, ``moving_seg``, ``fixed_seg`` and, where the truth is
+    known, ``gt`` (``.nii.gz``): ``T(x) - x`` in mm along the grid's axes, ``moving(x) = original(T(x))``.
+    """
+    table = folder / "pairs.csv"
+    if not table.is_file():
+        raise InputError(f"{table}: no such file; it lists the pairs of the folder")
+    with open(table, newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    if not rows or "folder" not in rows[0]:
+        raise InputError(f"{table}: expected a column 'folder' and at least one pair")
+    for row in rows:
+        yield _read_pair(folder / row["folder"], row)
+
+
+def acquired_pairs(config: DataConfig, split: Split, moving_modality: str) -> Iterator[Pair]:
+    """The two phases of each heart in a split, whole stacks on their own grids (slices last), neither deformed.
+
+    Raises InputError where the split holds no subject. Only a cine has such pairs: the images of every other
+    source are aligned.
+    """
+    subjects = find_subjects(config)[split]
+    if not subjects:
+        raise InputError(f"split {split}: the config names no subject for it")
+    for files in subjects:
+        if files.phase_labels is None:
+            raise ValueError(f"{files.subject}: its images are aligned, expected the phases of a cine")
+        (a, a_labels), (b, b_labels) = (
+            map(slices_last, _read_labelled(image, labels))
+            for image, labels in zip((files.a, files.b), files.phase_labels, strict=True)
+        )
+        pair = Pair(files.subject, "as acquired", files.subject, a, b, a_labels.data, b_labels.data)
+        yield pair if moving_modality == config.modality_a else pair.swapped()
+
+
+def _read_labelled(image: Path, labels: Path) -> tuple[Image, Image]:
+    """An image and its label map, of the same shape."""
+    pair = read_image(image), read_image(labels, labels=True)
+    if pair[0].data.shape != pair[1].data.shape:
+        raise InputError(f"{labels}: has shape {pair[1].data.shape}, its image {pair[0].data.shape}")
+    return pair
+
+
+def _read_pair(folder: Path, row: Mapping[str, str]) -> Pair:
+    images, labels = {}, {}
+    for name in ("moving", "fixed"):
+        images[name], map_ = _read_labelled(folder / f"{name}.nii.gz", folder / f"{name}_seg.nii.gz")
+        labels[name] = map_.data[:, :, 0] if map_.data.shape[2] == 1 else map_.data
+    truth: tuple[PointMap | None, PointMap | None] = (None, None)
+    if (folder / "gt.nii.gz").is_file():
+        truth = _read_truth(folder / "gt.nii.gz", images["moving"], labels["moving"].ndim)
+    return Pair(
+        row["folder"],
+        row.get("level") or "pairs",
+        row.get("subject") or "",
+        images["moving"],
+        images["fixed"],
+        labels["moving"],
+        labels["fixed"],
+        *truth,
+    )
+
+
+def _read_truth(path: Path, moving: Image, ndim: int) -> tuple[PointMap, PointMap]:
+    """The true map and its inverse, in voxels, from a displacement in mm along the axes of a RAS grid."""
+    file = nib.load(path)
+    displacement = np.asarray(file.dataobj, dtype=np.float64)  # type: ignore[attr-defined]
+    expected = (*moving.data.shape[:ndim], ndim)
+    if displacement.shape != expected:
+        raise InputError(f"{path}: has shape {displacement.shape}, expected {expected}")
+    if nib.aff2axcodes(file.affine)[:ndim] != ("R", "A", "S")[:ndim]:  # type: ignore[attr-defined]
+        raise InputError(f"{path}: its axes run {nib.aff2axcodes(file.affine)}, expected RAS")  # type: ignore[attr-defined]
+    to_fixed = split_affine(displacement / moving.spacing[:ndim])
+    return to_fixed, InverseMap(to_fixed, to_fixed.affine)

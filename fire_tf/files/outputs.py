@@ -1,0 +1,71 @@
+"""Writing results so that a reader never meets half of them: beside their place first, renamed at the end."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from fire_tf.files.errors import InputError
+
+
+def split_prefix(prefix: str) -> tuple[Path, str]:
+    """The folder of a prefix and what the names in it begin with; a prefix that ends in "/" is a folder."""
+    return Path(os.path.dirname(prefix) or "."), os.path.basename(prefix)
+
+
+def check_writable(folder: Path) -> None:
+    """Raise InputError if nothing can be written into a folder, or it cannot be made; makes nothing."""
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not existing.is_dir():
+        raise InputError(f"{folder}: cannot be written to ({existing} is not a folder)")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise InputError(f"{folder}: cannot be written to (no permission)")
+
+
+def write_together(prefix: str, write: Callable[[Path], object]) -> list[Path]:
+    """Let ``write`` fill a folder, then put ``prefix`` before the names of its files; returns the paths.
+
+    All files appear at the end, or none. Raises InputError where the disk refuses.
+    """
+    folder, stem = split_prefix(prefix)
+    with (
+        _refusals_named(folder),
+        _made(folder),
+        tempfile.TemporaryDirectory(dir=folder, prefix=".fire_tf_") as beside,
+    ):
+        write(Path(beside))
+        targets = {path: folder / f"{stem}{path.name}" for path in sorted(Path(beside).iterdir())}
+        for path, target in targets.items():
+            os.replace(path, target)
+    return list(targets.values())
+
+
+def write_file(path: str | Path, write: Callable[[Path], object]) -> None:
+    """Let ``write`` write one file, which appears at ``path`` whole or not at all."""
+    path = Path(path)
+    write_together(f"{path.parent}{os.sep}", lambda folder: write(folder / path.name))
+
+
+@contextmanager
+def _made(folder: Path) -> Iterator[None]:
+    """The folder with those above it, made where they are missing; where the body fails, these are taken away again."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        for path in missing:
+            with suppress(OSError):  # somebody else has put something into it
+                path.rmdir()
+        raise
+
+
+@contextmanager
+def _refusals_named(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written to ({error.strerror or error})") from error

@@ -1,0 +1,139 @@
+"""The voxel grids of users' files: where results are laid, and the headers that they keep."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+from fire_tf.files.errors import InputError
+from fire_tf.files.outputs import write_file
+from fire_tf.geometry.images import Source, open_image, with_normal
+from fire_tf.geometry.point_maps import AffineMap, Chain, PointMap, grid_slabs, pull
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The voxel grid of a file: ``shape`` (X, Y, Z), ``affine`` (4, 4) to RAS+ mm, and what its header says.
+
+    ``file_shape`` is what the file calls its shape without frames; it may lack Z. ``zooms`` are its voxel sizes.
+    """
+
+    shape: tuple[int, int, int]
+    affine: np.ndarray
+    file_shape: tuple[int, ...]
+    zooms: tuple[float, float, float]
+    header: nib.Nifti1Header
+
+    @property
+    def rank(self) -> int:
+        """2 for a file of two axes in an axial plane, which ITK takes for a 2D image; else 3."""
+        return 2 if len(self.file_shape) == 2 and np.allclose(self.affine[2, :2], 0) else 3
+
+    @property
+    def single_slice(self) -> bool:
+        """Whether one axis has but one voxel."""
+        return 1 in self.shape
+
+    def from_world(self) -> AffineMap:
+        """World points (RAS+ mm) to voxels of this grid."""
+        return AffineMap(self.affine).inverse()
+
+    def world_slabs(self) -> Iterator[tuple[slice, np.ndarray]]:
+        """The world points (RAS+ mm) of the voxels, in parts; see `fire_tf.geometry.point_maps.grid_slabs`."""
+        for part, points in grid_slabs(self.shape):
+            yield part, AffineMap(self.affine)(points)
+
+    def read_from(
+        self, data: np.ndarray, to_data: PointMap, outside: float = 0.0, *, nearest: bool = False
+    ) -> np.ndarray:
+        """``data`` (X', Y', Z') read on this grid, linearly (float32) or ``nearest`` (its own type): ``shape``.
+
+        ``to_data`` maps world points (RAS+ mm) to voxels of ``data``.
+        """
+        values = np.empty(self.shape, data.dtype if nearest else np.float32)
+        for part, points in self.world_slabs():
+            values[part] = pull(data, to_data(points), nearest=nearest, outside=outside)
+        return values
+
+    def image(self, values: np.ndarray, dtype: np.dtype | type | None = None) -> nib.Nifti1Image:
+        """An image (*shape[, frames]) with this grid's header, stored as ``dtype`` (default: as it comes)."""
+        header = self.header.copy()
+        header.set_data_dtype(values.dtype if dtype is None else dtype)
+        header.set_intent("none")
+        header["cal_min"], header["cal_max"] = 0, 0
+        header["scl_slope"], header["scl_inter"] = np.nan, np.nan
+        frames = values.shape[3:]
+        # A 2D image with frames needs its third axis.
+        shape = self.file_shape if not frames else self.shape
+        kind = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
+        return kind(values.reshape((*shape, *frames)), header.get_best_affine(), header)
+
+    def covered_by(self, other: Grid, world_map: PointMap) -> float:
+        """The part of this field of view, 0 to 1, that ``world_map`` sends into the ``other`` one.
+
+        Judged at up to 32 places per axis. Of a single slice only the plane counts.
+        """
+        steps = [np.linspace(0, size - 1, min(size, 32)) for size in self.shape]
+        points = np.stack(np.meshgrid(*steps, indexing="ij"), axis=-1).astype(np.float64)
+        found = Chain((AffineMap(self.affine), world_map, other.from_world()))(points)
+        extent = np.asarray(other.shape)
+        inside = (found >= -0.5) & (found <= extent - 0.5) | (extent == 1)
+        return float(inside.all(axis=-1).mean())
+
+
+def read_grid(source: Source) -> Grid:
+    """The grid of an image; raises InputError as `fire_tf.geometry.images.open_image` does."""
+    image = open_image(source)
+    shape = (*image.shape, 1)[:3]
+    header = _header(image)
+    zooms = (*(float(size) for size in image.header.get_zooms()[:3]), 1.0)[:3]
+    # Trailing axes of one voxel stay; frames do not belong to the grid.
+    file_shape = image.shape if all(size == 1 for size in image.shape[3:]) else image.shape[:3]
+    return Grid(
+        shape=(int(shape[0]), int(shape[1]), int(shape[2])),
+        affine=with_normal(np.array(image.affine, dtype=np.float64), shape),
+        file_shape=tuple(int(size) for size in file_shape),
+        zooms=(zooms[0], zooms[1], zooms[2]),
+        header=header,
+    )
+
+
+def _header(image: nib.spatialimages.SpatialImage) -> nib.Nifti1Header:
+    """The header of an image as one of a single NIfTI file; other formats give their affine alone."""
+    header = image.header
+    if not isinstance(header, nib.Nifti1Header):
+        plain = nib.Nifti1Image(np.zeros(image.shape[:3], np.uint8), image.affine).header
+        plain.set_xyzt_units("mm")
+        return plain
+    # from_header() would forget codes and units on the way from a .hdr/.img pair.
+    kind = nib.Nifti2Header if isinstance(header, nib.Nifti2Header) else nib.Nifti1Header
+    copy = kind(header.binaryblock, endianness=header.endianness, check=False).as_byteswapped("<")
+    copy["magic"], copy["vox_offset"] = kind.single_magic, 0
+    return copy
+
+
+def keep_time_step(result: nib.Nifti1Image, source: nib.spatialimages.SpatialImage) -> None:
+    """Give a 4D result the time between frames, and its unit, of the image that it was made from."""
+    zooms = source.header.get_zooms()
+    if result.ndim < 4 or len(zooms) < 4:
+        return
+    result.header.set_zooms((*result.header.get_zooms()[:3], zooms[3], *result.header.get_zooms()[4:]))
+    if isinstance(source.header, nib.Nifti1Header):
+        space, _ = result.header.get_xyzt_units()
+        result.header.set_xyzt_units(space, source.header.get_xyzt_units()[1])
+
+
+def write_image(image: nib.Nifti1Image, path: str | Path) -> None:
+    """Write an image to ``path`` (.nii or .nii.gz), whole or not at all."""
+    check_output_name(path)
+    write_file(path, lambda beside: nib.save(image, beside))
+
+
+def check_output_name(path: str | Path) -> None:
+    """Raise InputError for a name that does not end as a NIfTI file's."""
+    if not str(path).endswith((".nii", ".nii.gz")):
+        raise InputError(f"{path}: an image is written as .nii or .nii.gz")

@@ -1,0 +1,64 @@
+"""Affine transforms in the files that ITK and ANTs read.
+
+In memory points are world millimetres in RAS+ (x to the right, y to the front); ITK's are LPS+, with x and y
+turned. The file holds a pull-back, from points of the output image to points of the input image, as ours do.
+Fields are in `fire_tf.geometry.transform_files.fields`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from scipy.io import loadmat, savemat
+
+from fire_tf.files.errors import InputError
+from fire_tf.geometry.point_maps import AffineMap
+
+LPS = AffineMap(np.diag([-1.0, -1.0, 1.0, 1.0]))
+"""RAS+ to LPS+, and back."""
+
+_KINDS = ("AffineTransform", "MatrixOffsetTransformBase")
+
+
+def write_affine(world_map: AffineMap, path: Path, rank: int) -> None:
+    """An affine map of world points (RAS+ mm) as ITK's ``.mat``: matrix and translation in LPS, centre at the
+    origin.
+
+    ``rank`` is 2 for single axial slices: their third coordinate is left out.
+    """
+    matrix = LPS.after(world_map).after(LPS).matrix
+    parameters = np.concatenate([matrix[:rank, :rank].ravel(), matrix[:rank, 3]])
+    name = f"AffineTransform_double_{rank}_{rank}"
+    with open(path, "wb") as stream:
+        savemat(stream, {name: parameters[:, np.newaxis], "fixed": np.zeros((rank, 1))}, format="4")
+
+
+def read_affine(path: str | Path) -> AffineMap:
+    """ITK's ``.mat`` as a map of world points (RAS+ mm); a 2D one leaves the third coordinate as it is.
+
+    Raises InputError for what is no affine of two or three dimensions.
+    """
+    try:
+        content = loadmat(path)
+    # loadmat raises what its parts happen to raise: ValueError, TypeError, KeyError, MatReadError, ...
+    except Exception as error:
+        raise InputError(f"{path}: cannot be read as an ITK transform ({type(error).__name__})") from error
+    for name, value in content.items():
+        kind, rank = name.split("_")[0], name.split("_")[-1]
+        n = {"2": 2, "3": 3}.get(rank, 0)
+        if kind in _KINDS and n and np.size(value) == n * (n + 1):
+            return _from_itk(np.asarray(value), np.asarray(content.get("fixed", np.zeros(n))), n, path)
+    raise InputError(f"{path}: holds no affine transform of ITK in two or three dimensions")
+
+
+def _from_itk(parameters: np.ndarray, centre: np.ndarray, n: int, path: str | Path) -> AffineMap:
+    """``p -> M (p - c) + t + c`` in LPS."""
+    numbers = all(values.dtype.kind in "iuf" and np.isfinite(values).all() for values in (parameters, centre))
+    if centre.size != n or not numbers:
+        raise InputError(f"{path}: its transform is not a finite matrix, translation and centre")
+    parameters, centre = parameters.ravel().astype(np.float64), centre.ravel().astype(np.float64)
+    linear, translation = parameters[: n * n].reshape(n, n), parameters[n * n :]
+    offset = translation + centre - linear @ centre
+    own = AffineMap(np.concatenate([linear, offset[:, np.newaxis]], axis=1))
+    return LPS.after(own.extruded(3)).after(LPS)

@@ -1,0 +1,68 @@
+"""From a config to an untrained model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from fire_tf.config.schema import Config
+from fire_tf.model.fire import FIRE
+from fire_tf.networks.networks import AffineNetwork, Decoder, Encoder, NonRigidNetwork, TransformationNetwork
+
+
+def level_strides(spacing: Sequence[float]) -> list[int]:
+    """By what a level of G downsamples along each axis: 2, but 1 where voxels are more than twice as long as the
+    shortest. Such slices are few, and G's other axes come to about their thickness in its two levels.
+    """
+    return [1 if size > 2 * min(spacing) else 2 for size in spacing]
+
+
+def build_model(config: Config) -> FIRE:
+    """The networks of ``config.network`` on the canvas of ``config.data``, weights drawn from Keras' seed."""
+    network, canvas = config.network, config.data.canvas
+    strides = [level_strides(config.data.spacing)] * (len(network.filters) - 1)
+
+    def transformation(name: str) -> TransformationNetwork:
+        affine = AffineNetwork(
+            canvas,
+            encoder.total_strides,
+            filters=network.affine_filters,
+            maps=network.affine_maps,
+            units=network.affine_units,
+            pooling=network.affine_pooling,
+            steps=network.affine_steps,
+        )
+        nonrigid = NonRigidNetwork(
+            config.data.ndim,
+            network.nonrigid_filters,
+            network.nonrigid_dilations,
+            steps=network.nonrigid_steps,
+            bending=network.nonrigid_bending,
+        )
+        return TransformationNetwork(affine, nonrigid, name=name)
+
+    synthesis = (
+        network.filters,
+        strides,
+        network.residual_blocks,
+        network.shortcut,
+        network.dilation_growth,
+    )
+    encoder = Encoder(*synthesis, name="g")
+    model = FIRE(
+        encoder,
+        Decoder(*synthesis, name="f_ab"),
+        Decoder(*synthesis, name="f_ba"),
+        transformation("t" if network.shared_transformation else "t_ab"),
+        None if network.shared_transformation else transformation("t_ba"),
+        canvas,
+        weights={name: weight for name, weight in asdict(config.weights).items() if weight is not None},
+    )
+    model.preprocessing = {
+        "modality_a": config.data.modality_a,
+        "modality_b": config.data.modality_b,
+        "spacing": list(config.data.spacing),
+        "percentile": config.data.percentile,
+        "slices_last": config.data.cine,
+    }
+    return model

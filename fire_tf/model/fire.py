@@ -1,0 +1,370 @@
+"""FIRE: the model that `fit` trains, in the symbols of the paper (section 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from fire_tf.model.losses import Losses, smoothness_weight
+from fire_tf.model.objectives import (
+    OBJECTIVES,
+    Batch,
+    Prediction,
+    aligned_losses,
+    known_losses,
+    paper_losses,
+)
+from fire_tf.networks.networks import Decoder, Encoder, Phi, TransformationNetwork
+from fire_tf.networks.spatial import FeatureGrid, affine_points, compose_affine, warp
+
+GROUPS = ("affine", "nonrigid", "synthesis")
+PAPER_CYCLE = (("affine",), ("nonrigid",), ("synthesis",))
+
+
+@tf.keras.utils.register_keras_serializable("fire_tf")
+class FIRE(tf.keras.Model):
+    """Bidirectional registration of two modalities (arXiv 1907.05062).
+
+    Inputs are dicts with ``a`` and ``b``, (batch, *canvas, 1) float32 in [-1, 1], background -1. Training batches
+    may also hold ``displacement``, ``affine`` and ``moves_a``, the drawn transform (see `fire_tf.data.dataset`); only
+    the objective "known" reads them.
+
+    Args:
+        encoder: G. decoder_ab, decoder_ba: F^{A->B}, F^{B->A}. transformation_ab, transformation_ba: T; without the
+            second the first serves both directions.
+        canvas: spatial size of the images; every network is built for it.
+        weights: factor of each loss term; missing terms have 1, and ``r_smooth`` has lambda.
+
+    Raises:
+        ValueError: unknown loss term, or a canvas that the encoder's strides do not divide.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        decoder_ab: Decoder,
+        decoder_ba: Decoder,
+        transformation_ab: TransformationNetwork,
+        transformation_ba: TransformationNetwork | None,
+        canvas: Sequence[int],
+        weights: Mapping[str, float] | None = None,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        self.encoder = encoder
+        self.decoder_ab, self.decoder_ba = decoder_ab, decoder_ba
+        self.transformation_ab = transformation_ab
+        self.transformation_ba = transformation_ba or transformation_ab
+        self.canvas = tuple(int(size) for size in canvas)
+        self.ndim = len(self.canvas)
+        if any(size % stride for size, stride in zip(self.canvas, encoder.total_strides, strict=True)):
+            raise ValueError(
+                f"canvas {self.canvas} is not a multiple of the encoder's strides {encoder.total_strides}"
+            )
+        self.grid = FeatureGrid(self.canvas, encoder.total_strides)
+        defaults = dict.fromkeys(Losses._fields, 1.0) | {"r_smooth": smoothness_weight(self.ndim)}
+        unknown = set(weights or {}) - set(defaults)
+        if unknown:
+            raise ValueError(f"unknown loss terms {sorted(unknown)}: expected some of {list(Losses._fields)}")
+        # Assigned once: Keras tracks the dictionary, and refuses to checkpoint one that changed since.
+        self.loss_weights = defaults | dict(weights or {})
+        self.preprocessing: dict[str, Any] = {}
+        self._build_networks()
+        self.phase = tf.Variable(0, trainable=False, dtype=tf.int64, name="phase")
+        self.term_means = {name: tf.keras.metrics.Mean(name) for name in Losses._fields}
+
+    def _build_networks(self) -> None:
+        image = tf.TensorShape([None, *self.canvas, 1])
+        features = tf.TensorShape([None, *self.grid.shape, self.encoder.filters[-1]])
+        shapes: dict[tf.keras.layers.Layer, Any] = {
+            self.encoder: image,
+            self.decoder_ab: features,
+            self.decoder_ba: features,
+        }
+        shapes |= {t: [features, features] for t in (self.transformation_ab, self.transformation_ba)}
+        for network, shape in shapes.items():
+            if not network.built:  # Keras builds what it loads
+                network.build(shape)
+        self.built = True
+
+    # -- the forward pass ---------------------------------------------------------------------------------------
+
+    def features(self, x_a: tf.Tensor, x_b: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """G(x^A), G(x^B) in one pass."""
+        g_a, g_b = tf.split(self.encoder(tf.concat([x_a, x_b], axis=0)), 2)
+        return g_a, g_b
+
+    def transforms(self, g_a: tf.Tensor, g_b: tf.Tensor, detach: bool = False) -> Prediction:
+        """phi^{A->B} = T_AB(G(x^A), G(x^B)) and phi^{B->A} = T_BA(G(x^B), G(x^A)); ``detach``: see T."""
+        ab = self.transformation_ab([g_a, g_b], detach=detach)
+        ba = self.transformation_ba([g_b, g_a], detach=detach)
+        return Prediction(g_a, g_b, ab, ba)
+
+    def displacement(self, phi: Phi) -> tf.Tensor:
+        """phi as a dense displacement on the image grid, (batch, *canvas, n), in voxels."""
+        return compose_affine(phi.affine, self.grid.to_image(phi.nonrigid))
+
+    def on_grid(self, phi: Phi) -> tf.Tensor:
+        """phi at the samples of G's grid, (batch, *grid, n) image coordinates."""
+        strides = tf.constant(self.grid.strides, tf.float32)
+        return affine_points(phi.affine, self.grid.points() + strides * phi.nonrigid, self.canvas)
+
+    def at(self, phi: Phi, points: tf.Tensor) -> tf.Tensor:
+        """phi at any ``points`` (batch, *grid, n), image coordinates; phi_nr is read from G's grid."""
+        strides = tf.constant(self.grid.strides, tf.float32)
+        return affine_points(
+            phi.affine, points + strides * self.grid.sample(phi.nonrigid, points), self.canvas
+        )
+
+    @tf.autograph.experimental.do_not_convert  # no tensor decides on control flow here; converting takes seconds
+    def call(self, inputs: Batch, training: bool | None = None) -> dict[str, tf.Tensor]:
+        """Register and synthesise: see `predict_pair` for what the outputs are."""
+        x_a, x_b = inputs["a"], inputs["b"]
+        outputs = self.estimate(x_a, x_b)
+        for direction in ("a_to_b", "b_to_a"):
+            phi_af, phi_nr = outputs[f"affine_{direction}"], outputs[f"nonrigid_{direction}"]
+            outputs[f"flow_{direction}"] = compose_affine(phi_af, phi_nr)
+        outputs["warped_a"] = warp(x_a, outputs["flow_a_to_b"], fill=-1.0)
+        outputs["warped_b"] = warp(x_b, outputs["flow_b_to_a"], fill=-1.0)
+        g_warped_a, g_warped_b = self.features(outputs["warped_a"], outputs["warped_b"])
+        outputs["synth_b_warped"] = self.decoder_ab(g_warped_a)
+        outputs["synth_a_warped"] = self.decoder_ba(g_warped_b)
+        return outputs
+
+    def estimate(self, x_a: tf.Tensor, x_b: tf.Tensor) -> dict[str, tf.Tensor]:
+        """What registering needs, half of `call`'s cost: ``affine_*``, ``nonrigid_*``, ``synth_a``, ``synth_b``."""
+        prediction = self.transforms(*self.features(x_a, x_b))
+        outputs: dict[str, tf.Tensor] = {}
+        for direction, phi in (("a_to_b", prediction.ab), ("b_to_a", prediction.ba)):
+            outputs[f"affine_{direction}"] = phi.affine
+            outputs[f"nonrigid_{direction}"] = self.grid.to_image(phi.nonrigid)
+        outputs["synth_b"] = self.decoder_ab(prediction.g_a)
+        outputs["synth_a"] = self.decoder_ba(prediction.g_b)
+        return outputs
+
+    @cached_property  # and not made by __init__: a function that is assigned would be looked for in checkpoints
+    def _traced_estimate(self) -> Callable[[tf.Tensor, tf.Tensor], dict[str, tf.Tensor]]:
+        return tf.function(self.estimate, autograph=False)
+
+    def predict_pair(self, a: np.ndarray, b: np.ndarray) -> dict[str, np.ndarray]:
+        """Register pairs of prepared images, (batch, *canvas, 1) each.
+
+        Returns:
+            ``affine_a_to_b``, ``affine_b_to_a`` (batch, n, n + 1); ``nonrigid_*`` and ``flow_*`` (batch, *canvas, n):
+            u_nr and the whole phi as displacements in voxels; ``warped_a`` = x^A o phi^{A->B}, ``warped_b``;
+            ``synth_b`` = F^{A->B}(G(x^A)), aligned with A, and ``synth_b_warped`` = F^{A->B}(G(x^A o phi^{A->B})),
+            aligned with B; ``synth_a``, ``synth_a_warped``.
+        """
+        outputs = self.predict_on_batch(dict(zip("ab", self._checked(a, b), strict=True)))
+        return dict(outputs)
+
+    def estimate_pair(self, a: np.ndarray, b: np.ndarray) -> dict[str, np.ndarray]:
+        """`predict_pair` without the warped images and the flows: what `estimate` gives."""
+        run = self.estimate if self.run_eagerly else self._traced_estimate
+        return {name: value.numpy() for name, value in run(*self._checked(a, b)).items()}
+
+    def _checked(self, a: np.ndarray, b: np.ndarray) -> list[tf.Tensor]:
+        expected = (*self.canvas, 1)
+        for name, image in (("a", a), ("b", b)):
+            if tuple(image.shape[1:]) != expected:
+                raise ValueError(
+                    f"image {name} has shape {tuple(image.shape)}: expected (batch, *{expected})"
+                )
+        return [tf.cast(image, tf.float32) for image in (a, b)]
+
+    def export(self, *args: Any, **kwargs: Any) -> None:
+        """Refused: Keras' endpoint would take prepared images on the canvas and answer wrongly on any others."""
+        raise NotImplementedError("a SavedModel is written by fire_tf.export_model(model, folder)")
+
+    # -- the objective --------------------------------------------------------------------------------------------
+
+    def compute_losses(self, data: Batch, objective: str, terms: frozenset[str]) -> Losses:
+        """The loss terms named in ``terms``, each (batch,); what they do not need is not computed."""
+        g_a, g_b = self.features(data.get("shaded_a", data["a"]), data.get("shaded_b", data["b"]))
+        if objective == "aligned":
+            return aligned_losses(self, data, g_a, g_b)
+        if objective == "known":
+            return known_losses(self, data, self.transforms(g_a, g_b, detach=True))
+        return paper_losses(self, data, self.transforms(g_a, g_b), terms)
+
+    def total(self, computed: Losses) -> tf.Tensor:
+        """L of the terms present: the weighted sum, averaged over the global batch (one replica's share of it)."""
+        present = {name: value for name, value in computed._asdict().items() if value is not None}
+        per_sample = tf.add_n([self.loss_weights[name] * value for name, value in present.items()])
+        return tf.reduce_mean(per_sample) / tf.distribute.get_strategy().num_replicas_in_sync
+
+    # -- training -------------------------------------------------------------------------------------------------
+
+    def group_variables(self, group: str) -> list[tf.Variable]:
+        """Trainable variables of one optimizer's group: "affine", "nonrigid" or "synthesis"."""
+        both = dict.fromkeys((self.transformation_ab, self.transformation_ba))  # one where they are shared
+        layers: dict[str, Sequence[tf.keras.layers.Layer]] = {
+            "affine": [t.affine for t in both],
+            "nonrigid": [t.nonrigid for t in both],
+            "synthesis": [self.encoder, self.decoder_ab, self.decoder_ba],
+        }
+        return [variable for layer in layers[group] for variable in layer.trainable_variables]
+
+    def compile(
+        self,
+        affine_optimizer: tf.keras.optimizers.Optimizer | None = None,
+        nonrigid_optimizer: tf.keras.optimizers.Optimizer | None = None,
+        synthesis_optimizer: tf.keras.optimizers.Optimizer | None = None,
+        objective: str = "paper",
+        cycle: Sequence[Sequence[str]] = PAPER_CYCLE,
+        **kwargs: Any,
+    ) -> None:
+        """Set the three optimizers (section 2.2, "Optimization": Adam at 5e-5, 5e-5 and 1e-4 by default).
+
+        ``model.optimizer`` is the optimizer of {G, F}: Keras' callbacks read and change its learning rate, and the
+        other two follow in proportion (see `_follow_learning_rate`).
+
+        Args:
+            objective: "paper" (the nine terms), "aligned" (G and F on aligned pairs) or "known" (T on drawn ones).
+            cycle: the groups updated in each iteration, in turn; the paper's is one group per iteration.
+        """
+        if objective not in OBJECTIVES:
+            raise ValueError(f"objective is {objective!r}: expected one of {', '.join(OBJECTIVES)}")
+        for groups in cycle:
+            wrong = [group for group in groups if group not in OBJECTIVES[objective]]
+            if wrong or not groups:
+                raise ValueError(
+                    f"cycle has {list(groups)}: objective {objective!r} trains {list(OBJECTIVES[objective])}"
+                )
+        adam = tf.keras.optimizers.Adam
+        self.optimizers = {
+            "affine": affine_optimizer or adam(5e-5),
+            "nonrigid": nonrigid_optimizer or adam(5e-5),
+            "synthesis": synthesis_optimizer or adam(1e-4),
+        }
+        super().compile(optimizer=self.optimizers["synthesis"], **kwargs)
+        self.objective = objective
+        self.cycle = tuple(tuple(groups) for groups in cycle)
+        self._rate_ratios = self._learning_rate_ratios()
+        for group, optimizer in self.optimizers.items():
+            optimizer.build(self.group_variables(group))
+        self._steps = [self._compiled_step(groups) for groups in self.cycle]
+
+    def _learning_rate_ratios(self) -> dict[str, float]:
+        """Learning rates relative to the {G, F} optimizer's.
+
+        Empty where optimizers follow schedules of their own, or where the {G, F} optimizer rests at rate 0.
+        """
+        schedule = tf.keras.optimizers.schedules.LearningRateSchedule
+        if any(isinstance(getattr(o, "_learning_rate", None), schedule) for o in self.optimizers.values()):
+            return {}
+        # .numpy(): under tf.distribute these are mirrored variables, which have no float() and no int().
+        rates = {
+            group: float(optimizer.learning_rate.numpy()) for group, optimizer in self.optimizers.items()
+        }
+        leader = rates.pop("synthesis")
+        return {group: rate / leader for group, rate in rates.items()} if leader else {}
+
+    def _follow_learning_rate(self) -> None:
+        for group, ratio in self._rate_ratios.items():
+            self.optimizers[group].learning_rate.assign(ratio * self.optimizers["synthesis"].learning_rate)
+
+    def get_compile_config(self) -> dict[str, Any] | None:
+        if not self._is_compiled:
+            return None
+        serialize = tf.keras.optimizers.serialize
+        optimizers = {f"{group}_optimizer": serialize(self.optimizers[group]) for group in GROUPS}
+        return {**optimizers, "objective": self.objective, "cycle": self.cycle}
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        deserialize = tf.keras.optimizers.deserialize
+        self.compile(
+            **{name: deserialize(v) if name.endswith("_optimizer") else v for name, v in config.items()}
+        )
+
+    def _terms_of(self, groups: Iterable[str]) -> frozenset[str]:
+        """The terms of the objective that any of ``groups`` depends on."""
+        return frozenset().union(*(OBJECTIVES[self.objective][group] for group in groups))
+
+    def _compiled_step(self, groups: tuple[str, ...]) -> Callable[[Batch], None]:
+        def step(data: Batch) -> None:
+            self.distribute_strategy.run(self._update, args=(data, groups))
+
+        return step if self.run_eagerly else tf.function(step, autograph=False)
+
+    def _update(self, data: Batch, groups: tuple[str, ...]) -> None:
+        """One iteration: the gradient of L with respect to ``groups``, from the terms that depend on them."""
+        terms = self._terms_of(groups)
+        variables = {group: self.group_variables(group) for group in groups}
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(list(variables.values()))
+            computed = self.compute_losses(data, self.objective, terms)
+            loss = self.total(computed)
+            if hasattr(self.optimizer, "get_scaled_loss"):  # mixed precision: three LossScaleOptimizers
+                loss = self.optimizers[groups[0]].get_scaled_loss(loss)
+        gradients = tape.gradient(loss, variables)
+        for group in groups:
+            if hasattr(self.optimizer, "get_unscaled_gradients"):
+                gradients[group] = self.optimizers[groups[0]].get_unscaled_gradients(gradients[group])
+            self.optimizers[group].apply_gradients(zip(gradients[group], variables[group], strict=True))
+        self._track(computed)
+
+    def train_step(self, data: Batch) -> dict[str, tf.Tensor]:
+        """One iteration of the cycle. Runs in Python: the phase picks one of the compiled steps.
+
+        A tf.switch_case inside one graph would do as well on one device, but an optimizer cannot apply gradients
+        inside a branch under tf.distribute.
+        """
+        self._follow_learning_rate()
+        self._steps[int(self.phase.numpy()) % len(self._steps)](data)
+        self.phase.assign_add(1)
+        return self._results()
+
+    def make_train_function(self, force: bool = False) -> Callable[[Any], dict[str, tf.Tensor]]:
+        def train_function(iterator: Any) -> dict[str, tf.Tensor]:
+            results = self.train_step(next(iterator))
+            self._train_counter.assign_add(1)  # Keras' own; TensorBoard writes batches against it
+            return results
+
+        self.train_function = train_function
+        return train_function
+
+    def test_step(self, data: Batch) -> dict[str, tf.Tensor]:
+        """All terms of the objective; for "known", the paper's nine are not computed."""
+        terms = self._terms_of(OBJECTIVES[self.objective])
+        self._track(self.compute_losses(data, self.objective, terms))
+        return self._results()
+
+    def _track(self, computed: Losses) -> None:
+        for name, value in computed._asdict().items():
+            if value is not None:
+                self.term_means[name].update_state(value)
+
+    def _results(self) -> dict[str, tf.Tensor]:
+        """Mean of each term over the steps that computed it, and ``loss``, the weighted sum of those means."""
+        terms = self._terms_of(OBJECTIVES[self.objective])
+        means = {name: mean.result() for name, mean in self.term_means.items() if name in terms}
+        return {"loss": tf.add_n([self.loss_weights[name] * value for name, value in means.items()]), **means}
+
+    @property
+    def metrics(self) -> list[tf.keras.metrics.Metric]:
+        return list(self.term_means.values())
+
+    # -- configuration --------------------------------------------------------------------------------------------
+
+    def get_config(self) -> dict[str, Any]:
+        serialize = tf.keras.layers.serialize
+        names = ("encoder", "decoder_ab", "decoder_ba", "transformation_ab", "transformation_ba")
+        networks = {name: serialize(getattr(self, name)) for name in names}
+        if self.transformation_ba is self.transformation_ab:
+            networks["transformation_ba"] = None
+        return {"name": self.name, **networks, "canvas": self.canvas, "weights": self.loss_weights}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> FIRE:
+        deserialize = tf.keras.layers.deserialize
+        return cls(
+            **{
+                key: deserialize(v) if isinstance(v, dict) and "class_name" in v else v
+                for key, v in config.items()
+            }
+        )

@@ -1,0 +1,181 @@
+"""What is computed for each objective: the passes through the networks that its loss terms need.
+
+"paper" is FIRE's own (equations 1 to 4). The other two warm the networks up and are not in the paper: "aligned"
+trains G and F on pairs that are aligned already, "known" trains T on the random transforms that the data were
+deformed by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from fire_tf.model import losses
+from fire_tf.model.losses import Losses
+from fire_tf.networks.networks import Phi
+from fire_tf.networks.spatial import (
+    affine_displacement,
+    affine_points,
+    identity_grid,
+    sample,
+    transform_points,
+    warp,
+)
+
+if TYPE_CHECKING:
+    from fire_tf.model.fire import FIRE
+
+Batch = Mapping[str, tf.Tensor]
+ALIGNED_TERMS = frozenset({"syn_acc", "syn_fea"})
+PAPER_TERMS = ALIGNED_TERMS | {"syn_cyc", "syn_align", "reg_acc", "reg_ic", "r_syn", "r_reg", "r_smooth"}
+KNOWN_TERMS = frozenset({"known_start", "known_affine", "known", "r_smooth"})
+# The terms of each objective whose gradient with respect to a group is not zero by construction.
+OBJECTIVES: dict[str, dict[str, frozenset[str]]] = {
+    "paper": {
+        "affine": PAPER_TERMS - {"syn_cyc", "syn_align"},
+        "nonrigid": PAPER_TERMS - {"syn_cyc", "syn_align", "r_syn", "r_reg"},
+        "synthesis": PAPER_TERMS,
+    },
+    "aligned": {"synthesis": ALIGNED_TERMS},
+    "known": {
+        "affine": frozenset({"known_start", "known_affine"}),
+        "nonrigid": frozenset({"known", "r_smooth"}),
+    },
+}
+BACKGROUND = -0.99  # images are at -1 outside the object
+
+
+class Prediction(NamedTuple):
+    """Features of both images and the transforms between them; ``ab`` warps A onto B."""
+
+    g_a: tf.Tensor
+    g_b: tf.Tensor
+    ab: Phi
+    ba: Phi
+
+
+def batched(network: Callable[[tf.Tensor], tf.Tensor], inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """One pass of ``network`` over several equally large batches."""
+    outputs = network(tf.concat(list(inputs.values()), axis=0))
+    return dict(zip(inputs, tf.split(outputs, len(inputs)), strict=True))
+
+
+def aligned_losses(model: FIRE, data: Batch, g_a: tf.Tensor, g_b: tf.Tensor) -> Losses:
+    """What G and F owe to pairs that are aligned already: phi is the identity, T is not used.
+
+    The cycle's two terms of equation 2 cost as much again and hold these two back: they wait for the paper's
+    objective.
+    """
+    x_a, x_b = data["a"], data["b"]
+    return Losses(
+        syn_acc=losses.syn_acc(model.decoder_ab(g_a), x_b, model.decoder_ba(g_b), x_a),
+        syn_fea=losses.syn_fea(g_a, g_b, g_b, g_a),
+    )
+
+
+def paper_losses(model: FIRE, data: Batch, prediction: Prediction, terms: frozenset[str]) -> Losses:
+    """Equations 1 to 4, those of ``terms``."""
+    compared = compared_tensors(model, data, prediction, terms)
+    return Losses(**{name: getattr(losses, name)(*tensors) for name, tensors in compared.items()})
+
+
+def compared_tensors(
+    model: FIRE, data: Batch, prediction: Prediction, terms: frozenset[str] = PAPER_TERMS
+) -> dict[str, tuple[tf.Tensor, ...]]:
+    """What each of the paper's terms is a function of: the arguments of the function in `fire_tf.model.losses` of its name.
+
+    Passes that do not wait for each other are one batch.
+    """
+    x_a, x_b = data["a"], data["b"]
+    g_a, g_b, ab, ba = prediction
+    with_affine, with_cycle = "r_syn" in terms, "syn_cyc" in terms
+    g_a_warped = model.grid.sample(g_a, model.on_grid(ab))
+    g_b_warped = model.grid.sample(g_b, model.on_grid(ba))
+    u_ab, u_ba = model.displacement(ab), model.displacement(ba)
+    from_a, from_b = {"warped": g_a_warped}, {"warped": g_b_warped}
+    images = {"a": warp(x_a, u_ab), "b": warp(x_b, u_ba)}
+    if with_affine:
+        from_a["affine"] = model.grid.sample(g_a, model.transformation_ab.affine_points(ab.affine))
+        from_b["affine"] = model.grid.sample(g_b, model.transformation_ba.affine_points(ba.affine))
+        images["affine_a"] = warp(x_a, affine_displacement(ab.affine, model.canvas))
+        images["affine_b"] = warp(x_b, affine_displacement(ba.affine, model.canvas))
+    if with_cycle:
+        from_a["hat"], from_b["hat"] = g_a, g_b
+    f_ab_g, f_ba_g = batched(model.decoder_ab, from_a), batched(model.decoder_ba, from_b)
+    if with_cycle:
+        images["hat_a"], images["hat_b"] = f_ba_g["hat"], f_ab_g["hat"]
+    g_of = batched(model.encoder, images)
+    f_ab_g_of = batched(
+        model.decoder_ab, {name: g_of[name] for name in ("a", "affine_a", "hat_a") if name in g_of}
+    )
+    f_ba_g_of = batched(
+        model.decoder_ba, {name: g_of[name] for name in ("b", "affine_b", "hat_b") if name in g_of}
+    )
+    compared = {
+        "syn_acc": (f_ab_g["warped"], x_b, f_ba_g["warped"], x_a),
+        "syn_fea": (g_a, g_b_warped, g_b, g_a_warped),
+        "reg_acc": (f_ab_g_of["a"], x_b, f_ba_g_of["b"], x_a),
+        "reg_ic": _there_and_back(model, data, prediction, u_ab, u_ba),
+        "r_smooth": (ab.nonrigid, ba.nonrigid),
+    }
+    if with_affine:
+        compared["r_syn"] = (x_b, f_ab_g["affine"], x_a, f_ba_g["affine"])
+        compared["r_reg"] = (x_b, f_ab_g_of["affine_a"], x_a, f_ba_g_of["affine_b"])
+    if with_cycle:
+        compared["syn_cyc"] = (f_ba_g_of["hat_b"], x_a, f_ab_g_of["hat_a"], x_b)
+        compared["syn_align"] = (g_a, g_of["hat_b"], g_b, g_of["hat_a"])
+    return compared
+
+
+def _there_and_back(
+    model: FIRE, data: Batch, prediction: Prediction, u_ab: tf.Tensor, u_ba: tf.Tensor
+) -> tuple[tf.Tensor, ...]:
+    """Both images after both transforms; the outer one is evaluated at the inner one's points, its affine
+    analytically."""
+    x_a, x_b, grid = data["a"], data["b"], identity_grid(model.canvas)
+
+    def outer(phi: Phi, points: tf.Tensor) -> tf.Tensor:
+        return transform_points(phi.affine, model.grid.to_image(phi.nonrigid), points)
+
+    there_and_back_a = sample(x_a, outer(prediction.ab, grid + u_ba))
+    there_and_back_b = sample(x_b, outer(prediction.ba, grid + u_ab))
+    return x_a, there_and_back_a, x_b, there_and_back_b
+
+
+def known_losses(model: FIRE, data: Batch, prediction: Prediction) -> Losses:
+    """Distance to the drawn transform at G's samples: of T_af before and after its steps, and of the whole.
+
+    The affine part learns from its own distances alone: what reaches it through a non-rigid part that is still
+    untrained only disturbs it.
+    """
+    moves_a = data["moves_a"] > 0.5
+
+    def choose(if_a: tf.Tensor, if_b: tf.Tensor) -> tf.Tensor:
+        return tf.where(tf.reshape(moves_a, [-1] + [1] * (if_a.shape.rank - 1)), if_a, if_b)
+
+    towards = Phi(*(choose(x, y) for x, y in zip(prediction.ba, prediction.ab, strict=True)))
+    back = Phi(*(choose(x, y) for x, y in zip(prediction.ab, prediction.ba, strict=True)))
+    every = (slice(None), *(slice(None, None, stride) for stride in model.grid.strides))
+    points = model.grid.points()[tf.newaxis] + tf.zeros_like(towards.nonrigid)
+    target = points + data["displacement"][every]
+    tissue = tf.cast(choose(data["a"], data["b"])[every] > BACKGROUND, tf.float32)
+    mask = tissue + 0.02  # the little outside keeps the transform sensible there
+    scale = float(np.prod(model.grid.strides)) ** (1.0 / model.ndim)
+
+    def distance(forward: tf.Tensor, backward: tf.Tensor) -> tf.Tensor:
+        return losses.known(forward, target, backward, points, mask, scale)
+
+    def affine_distance(forward: tf.Tensor, backward: tf.Tensor) -> tf.Tensor:
+        canvas = model.canvas
+        return distance(affine_points(forward, points, canvas), affine_points(backward, target, canvas))
+
+    whole = [phi._replace(affine=tf.stop_gradient(phi.affine)) for phi in (towards, back)]
+    return Losses(
+        known_start=affine_distance(towards.start, back.start),
+        known_affine=affine_distance(towards.affine, back.affine),
+        known=distance(model.on_grid(whole[0]), model.at(whole[1], target)),
+        r_smooth=losses.r_smooth(prediction.ab.nonrigid, prediction.ba.nonrigid),
+    )

@@ -1,0 +1,208 @@
+"""Keras layers that the five networks are made of; rank 2 or 3 is a parameter of each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from fire_tf.compat.voxelmorph import tfa
+
+CONVOLUTION = {2: tf.keras.layers.Conv2D, 3: tf.keras.layers.Conv3D}
+TRANSPOSED = {2: tf.keras.layers.Conv2DTranspose, 3: tf.keras.layers.Conv3DTranspose}
+KERNEL = 3
+SLOPE = 0.2  # of the leaky ReLU inside T
+HE = "he_normal"
+
+
+def convolution(rank: int, filters: int, **options: Any) -> tf.keras.layers.Layer:
+    """A convolution of kernel 3 for ``rank`` spatial axes, SAME-padded unless told otherwise."""
+    return CONVOLUTION[rank](filters, KERNEL, **{"padding": "same", **options})
+
+
+def patches(rank: int, filters: int, size: tuple[int, ...]) -> tf.keras.layers.Layer:
+    """A linear map of each patch of ``size`` voxels to one vector: (batch, *size k, c) -> (batch, *k, filters)."""
+    return CONVOLUTION[rank](filters, size, strides=size, use_bias=False, kernel_initializer=HE)
+
+
+def unpatches(rank: int, filters: int, size: tuple[int, ...]) -> tf.keras.layers.Layer:
+    """The mirror of `patches`: (batch, *k, c) -> (batch, *size k, filters)."""
+    return TRANSPOSED[rank](filters, size, strides=size, use_bias=False, kernel_initializer=HE)
+
+
+class _Resampling(tf.keras.layers.Layer):
+    """A kernel-3 convolution that changes the grid by ``strides``; ``options`` go to the Keras layer."""
+
+    KINDS: dict[int, type[tf.keras.layers.Layer]]
+
+    def __init__(
+        self,
+        filters: int,
+        strides: tuple[int, ...],
+        use_bias: bool = False,
+        kernel_initializer: str = "glorot_uniform",
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        self.filters, self.strides = filters, tuple(strides)
+        self.options = {"use_bias": use_bias, "kernel_initializer": kernel_initializer}
+        kind = self.KINDS[len(self.strides)]
+        self.convolution = kind(filters, KERNEL, strides=self.strides, padding="valid", **self.options)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "strides": self.strides,
+            **self.options,
+        }
+
+
+@tf.keras.utils.register_keras_serializable("fire_tf")
+class StridedConvolution(_Resampling):
+    """Kernel-3 convolution whose output sample ``k`` is centred on input voxel ``stride * k``.
+
+    Keras' SAME padding centres an even-sized stride-2 convolution on ``2 k + 1``; padding before only, as here,
+    keeps the first sample of every level on the first voxel, so that one number, the stride, tells where a
+    feature lies. Input (batch, *size, c), output (batch, *size / strides, filters).
+    """
+
+    KINDS = CONVOLUTION
+
+    @property
+    def paddings(self) -> list[list[int]]:
+        return [[0, 0], *([1, 0] if stride > 1 else [1, 1] for stride in self.strides), [0, 0]]
+
+    def _padded(self, shape: tf.TensorShape) -> tf.TensorShape:
+        pairs = zip(shape, self.paddings, strict=True)
+        return tf.TensorShape([size if size is None else size + sum(padding) for size, padding in pairs])
+
+    def build(self, input_shape: tf.TensorShape) -> None:
+        self.convolution.build(self._padded(input_shape))
+        super().build(input_shape)
+
+    # Where a layer does not know its output's shape Keras traces its call, which takes a model seconds to load.
+    def compute_output_shape(self, input_shape: tf.TensorShape) -> tf.TensorShape:
+        return self.convolution.compute_output_shape(self._padded(input_shape))
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        return self.convolution(tf.pad(inputs, self.paddings))
+
+
+@tf.keras.utils.register_keras_serializable("fire_tf")
+class UpsamplingConvolution(_Resampling):
+    """Transposed kernel-3 convolution, the mirror of `StridedConvolution`: input ``k`` lands on ``stride * k``.
+
+    Input (batch, *size, c), output (batch, *size * strides, filters).
+    """
+
+    KINDS = TRANSPOSED
+
+    def build(self, input_shape: tf.TensorShape) -> None:
+        self.convolution.build(input_shape)
+        super().build(input_shape)
+
+    def compute_output_shape(self, input_shape: tf.TensorShape) -> tf.TensorShape:
+        batch, *size, _ = tf.TensorShape(input_shape)
+        larger = [n if n is None else n * stride for n, stride in zip(size, self.strides, strict=True)]
+        return tf.TensorShape([batch, *larger, self.filters])
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        full = self.convolution(inputs)
+        crop = tuple(slice(1, None) if stride > 1 else slice(1, -1) for stride in self.strides)
+        return full[(slice(None), *crop)]
+
+
+@tf.keras.utils.register_keras_serializable("fire_tf")
+class ConvolutionUnit(tf.keras.layers.Layer):
+    """Convolution, instance normalisation (tensorflow-addons), ReLU: the unit of G and F (section 2.1).
+
+    ``resample`` is None, "down" or "up"; ``strides`` belong to the latter two, ``dilation`` to the first. With
+    ``normalize`` False a bias takes the place of the normalisation, and the weights start at He's variance, which then
+    matters.
+    """
+
+    def __init__(
+        self,
+        filters: int,
+        rank: int,
+        strides: tuple[int, ...] | None = None,
+        resample: str | None = None,
+        activation: str | None = "relu",
+        normalize: bool = True,
+        dilation: int = 1,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        self.config = {
+            "filters": filters,
+            "rank": rank,
+            "strides": strides,
+            "resample": resample,
+            "activation": activation,
+            "normalize": normalize,
+            "dilation": dilation,
+        }
+        options: dict[str, Any] = {
+            "use_bias": not normalize,
+            "kernel_initializer": "glorot_uniform" if normalize else HE,
+        }
+        if resample is None:
+            self.convolution = convolution(rank, filters, dilation_rate=dilation, **options)
+        elif resample in ("down", "up") and strides is not None:
+            self.convolution = (StridedConvolution if resample == "down" else UpsamplingConvolution)(
+                filters, strides, **options
+            )
+        else:
+            raise ValueError(
+                f"resample is {resample!r} with strides {strides}: expected None, or 'down' or 'up' with strides"
+            )
+        self.normalization = tfa.layers.InstanceNormalization() if normalize else None
+        self.activation = tf.keras.layers.Activation(activation)
+
+    def build(self, input_shape: tf.TensorShape) -> None:
+        self.convolution.build(input_shape)
+        if self.normalization is not None:
+            self.normalization.build(self.convolution.compute_output_shape(input_shape))
+        super().build(input_shape)
+
+    def compute_output_shape(self, input_shape: tf.TensorShape) -> tf.TensorShape:
+        return self.convolution.compute_output_shape(input_shape)
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        state = self.convolution(inputs)
+        return self.activation(state if self.normalization is None else self.normalization(state))
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), **self.config}
+
+
+@tf.keras.utils.register_keras_serializable("fire_tf")
+class ResidualBlock(tf.keras.layers.Layer):
+    """``x + IN(conv(ReLU(IN(conv(x)))))``, (batch, *size, filters) -> the same (section 2.1, "Resnet blocks").
+
+    The last gain starts at zero (Goyal et al. 2017, arXiv 1706.02677, section 5.1): every block begins as the
+    identity. ``dilation`` is that of both convolutions: how far apart the voxels lie that they combine.
+    """
+
+    def __init__(self, filters: int, rank: int, dilation: int = 1, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.filters, self.rank, self.dilation = filters, rank, dilation
+        self.first = ConvolutionUnit(filters, rank, dilation=dilation)
+        self.second = convolution(rank, filters, use_bias=False, dilation_rate=dilation)
+        self.normalization = tfa.layers.InstanceNormalization(gamma_initializer="zeros")
+
+    def build(self, input_shape: tf.TensorShape) -> None:
+        for layer in (self.first, self.second, self.normalization):
+            layer.build(input_shape)
+        super().build(input_shape)
+
+    def compute_output_shape(self, input_shape: tf.TensorShape) -> tf.TensorShape:
+        return tf.TensorShape(input_shape)
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        return inputs + self.normalization(self.second(self.first(inputs)))
+
+    def get_config(self) -> dict[str, Any]:
+        config = {"filters": self.filters, "rank": self.rank, "dilation": self.dilation}
+        return {**super().get_config(), **config}

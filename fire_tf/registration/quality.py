@@ -1,0 +1,97 @@
+"""Numbers to judge a registration by where nothing is labelled and no truth is known."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import shlex
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fire_tf.compat.version import __version__
+from fire_tf.geometry.images import BACKGROUND, Prepared
+from fire_tf.geometry.point_maps import AffineMap, Chain, InPlane, PointMap, pull
+from fire_tf.measures import metrics
+from fire_tf.registration.pair import Alignment, Synthesis
+
+PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
+_LIBRARIES = ("tensorflow", "numpy", "scipy", "nibabel")
+
+
+def quality(found: Alignment) -> dict[str, Any]:
+    """Similarity before and after, folding, inverse consistency and change of volume, on the canvases.
+
+    ``similarity``: correlation inside the fixed image's brain between it and the moving image in its modality
+    (synthesised, then warped); ``inverse_similarity`` the same for the other direction. Folding and inverse
+    consistency as in ``fire_tf.measures.metrics``, ``jacobian_percentiles`` of the determinant, all in the brain of the
+    image that is warped onto; ``volume_ratio`` is the forward median.
+    """
+    still = AffineMap.identity(3)
+    forward = _between(found.fixed, found.moving, found.to_moving)
+    inverse = _between(found.moving, found.fixed, found.to_fixed)
+    brain, other_brain = (metrics.brain_mask(image.data, BACKGROUND) for image in (found.fixed, found.moving))
+    determinant = metrics.jacobian_determinant(metrics.map_positions(forward, brain.shape))
+    other = metrics.jacobian_determinant(metrics.map_positions(inverse, other_brain.shape))
+    numbers = {
+        "similarity_before": _similarity(
+            found.fixed, found.from_moving, _between(found.fixed, found.moving, still)
+        ),
+        "similarity": _similarity(found.fixed, found.from_moving, forward),
+        "inverse_similarity_before": _similarity(
+            found.moving, found.from_fixed, _between(found.moving, found.fixed, still)
+        ),
+        "inverse_similarity": _similarity(found.moving, found.from_fixed, inverse),
+        "folded_percent": metrics.folded_percent(determinant, brain),
+        "inverse_folded_percent": metrics.folded_percent(other, other_brain),
+        "inverse_consistency_mm": metrics.inverse_consistency(forward, inverse, brain, found.fixed.spacing),
+        "volume_ratio": float(np.median(determinant[brain])),
+    }
+    return {
+        **{name: round(value, 4) for name, value in numbers.items()},
+        "jacobian_percentiles": _percentiles(determinant[brain]),
+        "inverse_jacobian_percentiles": _percentiles(other[other_brain]),
+    }
+
+
+def provenance(command: Sequence[str], model: Path) -> dict[str, Any]:
+    """What a result was made with: the command, the model's file and its hash, versions."""
+    return {
+        "command": shlex.join(command),
+        "model": str(model),
+        "model_sha256": file_hash(model),
+        "versions": {
+            "fire_tf": __version__,
+            "python": platform.python_version(),
+            **{name: metadata.version(name) for name in _LIBRARIES},
+        },
+    }
+
+
+def file_hash(path: str | Path) -> str | None:
+    """SHA-256 of a file, or None where there is no such file (an image that was given in memory)."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest() if Path(path).is_file() else None
+
+
+def _percentiles(values: np.ndarray) -> Mapping[str, float]:
+    return {
+        str(percent): round(float(value), 4)
+        for percent, value in zip(PERCENTILES, np.percentile(values, PERCENTILES), strict=True)
+    }
+
+
+def _between(target: Prepared, source: Prepared, world_map: PointMap) -> PointMap:
+    """A map between worlds as one between canvas voxels of the two images."""
+    steps = (AffineMap(target.affine), world_map, AffineMap(source.affine).inverse())
+    return InPlane(Chain(steps), target.data.ndim)
+
+
+def _similarity(target: Prepared, synthesis: Synthesis, to_source: PointMap) -> float:
+    brain = metrics.brain_mask(target.data, BACKGROUND)
+    warped = pull(synthesis.data, metrics.map_positions(to_source, brain.shape), outside=BACKGROUND)
+    if not warped[brain].std() or not target.data[brain].std():
+        return 0.0
+    return float(np.corrcoef(warped[brain], target.data[brain])[0, 1])

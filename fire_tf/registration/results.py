@@ -1,0 +1,80 @@
+"""A registration on the grids of the two files, and the files that it is written as."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+
+from fire_tf.files.outputs import write_together
+from fire_tf.geometry.grids import Grid
+from fire_tf.geometry.transform_files.fields import field_image
+from fire_tf.geometry.transform_files.itk import write_affine
+from fire_tf.registration.pair import Alignment, Registration
+
+
+@dataclass(frozen=True)
+class RegisteredImages:
+    """The result on the grids of the two files; ``registration`` holds the maps between their worlds."""
+
+    registration: Alignment
+    moving_grid: Grid
+    fixed_grid: Grid
+    warped: nib.Nifti1Image
+    inverse_warped: nib.Nifti1Image
+    from_moving: nib.Nifti1Image
+    from_fixed: nib.Nifti1Image
+    modalities: tuple[str, str]
+    quality: dict[str, Any]
+
+    def fields(self, kind: str = "itk") -> tuple[nib.Nifti1Image, nib.Nifti1Image]:
+        """The whole maps as displacement fields: moving to fixed on the fixed grid, and the inverse."""
+        found, moving, fixed = self.registration, self.moving_grid, self.fixed_grid
+        forward = field_image(found.to_moving, fixed, moving, kind)
+        return forward, field_image(found.to_fixed, moving, fixed, kind)
+
+
+def write_registration(
+    result: RegisteredImages,
+    prefix: str,
+    warp_format: str = "itk",
+    provenance: Mapping[str, Any] | None = None,
+) -> list[Path]:
+    """Write everything that `fire_tf.register` names; all files appear together at the end, or none.
+
+    ``provenance`` is added to the numbers in ``qc.json``. Raises InputError where the disk refuses.
+    """
+
+    def write(folder: Path) -> None:
+        write_files(result, folder, "", warp_format)
+        numbers = {**result.quality, **(provenance or {})}
+        (folder / "qc.json").write_text(json.dumps(numbers, indent=2) + "\n")
+
+    return write_together(prefix, write)
+
+
+def write_files(result: RegisteredImages, folder: Path, stem: str, warp_format: str) -> None:
+    """Write images, transforms and picture into a folder; names begin with ``stem``."""
+    found = result.registration
+    forward, inverse = result.fields(warp_format)
+    outputs = {
+        "Warped": result.warped,
+        "InverseWarped": result.inverse_warped,
+        f"Synthesized{found.from_moving.modality}": result.from_moving,
+        f"Synthesized{found.from_fixed.modality}": result.from_fixed,
+        "CompositeWarp": forward,
+        "InverseCompositeWarp": inverse,
+    }
+    for name, image in outputs.items():
+        nib.save(image, folder / f"{stem}{name}.nii.gz")
+    if isinstance(found, Registration):  # every slice of a stack has affine parts of its own
+        write_affine(found.affine_to_moving, folder / f"{stem}Affine.mat", result.fixed_grid.rank)
+        write_affine(found.affine_to_fixed, folder / f"{stem}InverseAffine.mat", result.moving_grid.rank)
+    # matplotlib takes a while to load, which Python callers that draw nothing need not wait for.
+    from fire_tf.pictures.figures import draw_registration
+
+    draw_registration(found, folder / f"{stem}qc.png", result.modalities)

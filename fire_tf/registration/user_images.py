@@ -1,0 +1,163 @@
+"""Two images as users give them, registered and laid back on their own grids."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+
+from fire_tf.files.errors import InputError
+from fire_tf.geometry.grids import Grid, read_grid
+from fire_tf.geometry.images import (
+    BACKGROUND,
+    Image,
+    Source,
+    check_memory,
+    name_of,
+    open_image,
+    read_image,
+    take_frame,
+)
+from fire_tf.geometry.point_maps import AffineMap, Chain, PointMap
+from fire_tf.registration.pair import (
+    Alignment,
+    PairModel,
+    Registration,
+    Synthesis,
+    as_trained,
+    is_stack,
+    modalities,
+    register_pair,
+    register_stack,
+)
+from fire_tf.registration.quality import file_hash, quality
+from fire_tf.registration.results import RegisteredImages, write_registration
+
+_BYTES_PER_VOXEL = 40  # of either image: itself, both results and a field, besides what the networks take
+
+
+@dataclass(frozen=True)
+class Options:
+    """How pairs are registered.
+
+    moving_modality: the moving image's; by default it is the model's modality A.
+    affine_only: leave the non-rigid part out. refined: improve the model's answer on the pair itself
+    (`fire_tf.registration.refine`). frame: which frame of 4D images is meant, counted from 0. warp_format: of the written fields,
+    one of `fire_tf.geometry.names.WARP_FORMATS`.
+    """
+
+    moving_modality: str | None = None
+    affine_only: bool = False
+    refined: bool = False
+    frame: int | None = None
+    warp_format: str = "itk"
+
+
+def register_images(
+    model: PairModel, moving: Source, fixed: Source, options: Options | None = None
+) -> RegisteredImages:
+    """Register two images, each given as a path or as a nibabel image.
+
+    Raises InputError for images that cannot be registered and for a modality that the model does not know.
+    """
+    options = options or Options()
+    names = modalities(model, options.moving_modality)
+    opened = [take_frame(open_image(source), options.frame) for source in (moving, fixed)]
+    moving_grid, fixed_grid = read_grid(opened[0]), read_grid(opened[1])
+    labels = name_of(opened[0]), name_of(opened[1])
+    voxels = math.prod(moving_grid.shape) + math.prod(fixed_grid.shape)
+    check_memory(voxels * _BYTES_PER_VOXEL, f"registering {labels[0]} and {labels[1]}")
+    still = AffineMap.identity(3)
+    overlap = fixed_grid.covered_by(moving_grid, still)
+    if not overlap:
+        raise InputError(f"{labels[0]} and {labels[1]}: their fields of view are disjoint in the world")
+    images = as_trained(model, read_image(opened[0])), as_trained(model, read_image(opened[1]))
+    started = time.perf_counter()
+    found = _register(model, images, names[0], options)
+    seconds = time.perf_counter() - started
+    return RegisteredImages(
+        registration=found,
+        moving_grid=moving_grid,
+        fixed_grid=fixed_grid,
+        warped=_warp(images[0], found.to_moving, fixed_grid),
+        inverse_warped=_warp(images[1], found.to_fixed, moving_grid),
+        from_moving=_place(found.from_moving, moving_grid, found.fixed.grey_range),
+        from_fixed=_place(found.from_fixed, fixed_grid, found.moving.grey_range),
+        modalities=names,
+        quality={
+            "moving": labels[0],
+            "fixed": labels[1],
+            "moving_sha256": file_hash(labels[0]),
+            "fixed_sha256": file_hash(labels[1]),
+            "seconds": round(seconds, 3),
+            **quality(found),
+            "field_of_view_overlap_before": round(overlap, 4),
+            "field_of_view_overlap": round(fixed_grid.covered_by(moving_grid, found.to_moving), 4),
+        },
+    )
+
+
+def _register(
+    model: PairModel, images: tuple[Image, Image], moving_modality: str, options: Options
+) -> Alignment:
+    register = partial(_register_pair, model, moving_modality, options)
+    found: Alignment
+    if any(is_stack(model, image) for image in images):
+        steps = zip(model.canvas, model.preprocessing["spacing"], strict=True)
+        found = register_stack(register, *images, [size * spacing for size, spacing in steps])
+    else:
+        found = register(*images)
+    for image, prepared in zip(images, (found.moving, found.fixed), strict=True):
+        if not (prepared.data > BACKGROUND).any():
+            raise InputError(f"{image.path}: shows nothing but background where the model looks")
+    return found
+
+
+def _register_pair(
+    model: PairModel, moving_modality: str, options: Options, moving: Image, fixed: Image
+) -> Registration:
+    found = register_pair(model, moving, fixed, moving_modality)
+    # An end slice of a stack may be blank, and has nothing to refine.
+    if options.refined and all((image.data > BACKGROUND).any() for image in (found.moving, found.fixed)):
+        # scipy's optimisers take a while to load, which most runs do not need.
+        from fire_tf.registration.refine import refine, search_for
+
+        found = refine(found, search_for(model))
+    if options.affine_only:
+        found = replace(found, to_moving=found.affine_to_moving, to_fixed=found.affine_to_fixed)
+    return found
+
+
+def _warp(image: Image, world_map: PointMap, grid: Grid) -> nib.Nifti1Image:
+    """An image pulled through a map from the grid's world to its own."""
+    to_image = Chain((world_map, AffineMap(image.affine).inverse()))
+    return grid.image(grid.read_from(image.data, to_image, float(image.data.min())))
+
+
+def _place(synthesis: Synthesis, grid: Grid, grey_range: np.ndarray) -> nib.Nifti1Image:
+    """A synthesised image on the grid of the file it was made from, in the grey values of the other one."""
+    low, high = grey_range
+    data = low + (high - low) * (synthesis.data + 1) / 2
+    volume = data.reshape((*data.shape, 1)[:3])
+    return grid.image(grid.read_from(volume, AffineMap(synthesis.affine).inverse(), float(np.min(low))))
+
+
+def register_and_write(
+    model: PairModel,
+    moving: Source,
+    fixed: Source,
+    prefix: str,
+    options: Options | None = None,
+    made_with: Mapping[str, Any] | None = None,
+) -> list[Path]:
+    """`register_images`, and everything that is written of it under names that begin with ``prefix``."""
+    chosen = options or Options()
+    result = register_images(model, moving, fixed, chosen)
+    return write_registration(result, prefix, chosen.warp_format, made_with)

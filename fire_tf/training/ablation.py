@@ -1,0 +1,87 @@
+"""What the terms of the paper's objective do: the same training from the same weights, one of them left out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from matplotlib.figure import Figure
+
+from fire_tf.model.fire import FIRE
+from fire_tf.model.losses import Losses
+from fire_tf.model.objectives import PAPER_TERMS, Batch
+from fire_tf.pictures.figures import save
+
+NOTHING = "nothing"
+"""What is left out of the run that the others are compared with."""
+
+TERMS = tuple(name for name in Losses._fields if name in PAPER_TERMS)
+
+
+def leave_one_out(
+    model: FIRE, batches: Iterable[Batch], check: Batch, rate: float = 5e-4
+) -> dict[str, dict[str, float]]:
+    """Left-out term (or `NOTHING`) -> the nine terms, unweighted, of ``check`` after training without it.
+
+    Every run starts from the weights that ``model`` comes with, which it has again afterwards, and takes one step of
+    Adam per batch. All weights learn in every step, not in the paper's turns: so one compiled step serves all runs.
+    """
+    batches, variables = list(batches), model.trainable_variables
+    start, step = [variable.numpy() for variable in variables], _Step(model, rate)
+    found = {}
+    for left_out in (NOTHING, *TERMS):
+        for variable, value in zip(variables, start, strict=True):
+            variable.assign(value)
+        weights = tf.constant([0.0 if name == left_out else model.loss_weights[name] for name in TERMS])
+        step.forget()
+        for batch in batches:
+            step.run(batch, weights)
+        found[left_out] = _terms(model, check)
+    for variable, value in zip(variables, start, strict=True):
+        variable.assign(value)
+    return found
+
+
+class _Step:
+    """A step of Adam on all weights, with the weights of the terms (9,) as an input: compiled once."""
+
+    def __init__(self, model: FIRE, rate: float):
+        self._model, self._variables = model, model.trainable_variables
+        self._adam = tf.keras.optimizers.Adam(rate)
+        self._adam.build(self._variables)
+        self._fresh = [variable.numpy() for variable in self._adam.variables]
+        self.run = tf.function(self._run, autograph=False)
+
+    def forget(self) -> None:
+        """Begin anew: moments and counter as they were at first."""
+        for variable, value in zip(self._adam.variables, self._fresh, strict=True):
+            variable.assign(value)
+
+    def _run(self, data: Batch, weights: tf.Tensor) -> None:
+        with tf.GradientTape() as tape:
+            computed = self._model.compute_losses(data, "paper", PAPER_TERMS)._asdict()
+            terms = tf.stack([tf.reduce_mean(computed[name]) for name in TERMS])
+            loss = tf.tensordot(weights, terms, 1)
+        self._adam.apply_gradients(zip(tape.gradient(loss, self._variables), self._variables, strict=True))
+
+
+def _terms(model: FIRE, data: Batch) -> dict[str, float]:
+    computed = model.compute_losses(data, "paper", PAPER_TERMS)._asdict()
+    return {name: float(tf.reduce_mean(computed[name])) for name in TERMS}
+
+
+def draw_ablation(found: Mapping[str, Mapping[str, float]], path: Path) -> None:
+    """How many times each term (column) is what it is with the whole objective, where another (row) was left out."""
+    rows = [name for name in found if name != NOTHING]
+    whole = found[NOTHING]
+    ratios = np.array([[found[row][name] / whole[name] for name in whole] for row in rows])
+    figure = Figure(figsize=(7.5, 5.5), layout="constrained")
+    panel = figure.subplots()
+    panel.imshow(np.log2(ratios), cmap="RdBu_r", vmin=-1.5, vmax=1.5)
+    for (row, column), ratio in np.ndenumerate(ratios):
+        panel.text(column, row, f"{ratio:.2f}", ha="center", va="center", fontsize=8)
+    panel.set_xticks(range(len(whole)), list(whole), rotation=40, ha="right", fontsize=9)
+    panel.set_yticks(range(len(rows)), [f"without {row}" for row in rows], fontsize=9)
+    save(figure, path)

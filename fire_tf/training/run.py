@@ -1,0 +1,68 @@
+"""A whole training: a config in, a run folder with a trained model out."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import tensorflow as tf
+
+from fire_tf.config.loading import load_config, recipe_differences, save_config
+from fire_tf.config.schema import Config
+from fire_tf.data.cache import load_split
+from fire_tf.files.errors import InputError
+from fire_tf.model.build import build_model
+from fire_tf.model.fire import FIRE, GROUPS
+from fire_tf.model.storage import load_model, save_model
+from fire_tf.training.progress import Run
+from fire_tf.training.stages import train_stage
+
+
+def _start_from(model: FIRE, folder: str) -> None:
+    """Take over the weights of a trained model with networks of the same sizes; its canvas may be another."""
+    source = load_model(folder, compiled=False)
+    for group in GROUPS:
+        old, new = source.group_variables(group), model.group_variables(group)
+        if [variable.shape for variable in old] != [variable.shape for variable in new]:
+            raise InputError(
+                f"init: {folder} has {group} networks of another size than this config's `network`"
+            )
+        for trained, fresh in zip(old, new, strict=True):
+            fresh.assign(trained)
+
+
+def train(config: Config, folder: Path, *, resume: bool = False, quiet: bool = False) -> FIRE:
+    """Run every stage of ``config`` into the run folder and return the trained model.
+
+    Raises:
+        InputError: the folder holds a run already and ``resume`` is not set, or ``resume`` finds no run in it, or one
+            that was begun with another recipe; ``config.init`` is no model, or one of another size.
+    """
+    if resume and not (folder / "config.yaml").is_file():
+        raise InputError(f"{folder}: no run to resume (it holds no config.yaml)")
+    if resume and (others := recipe_differences(load_config(folder / "config.yaml"), config)):
+        raise InputError(
+            f"{folder}: was begun with another {', '.join(others)}; resume it with its own config.yaml"
+        )
+    if not resume and folder.exists() and any(folder.iterdir()):
+        raise InputError(
+            f"{folder}: holds a run already; give --resume to go on with it, or another --output"
+        )
+    if config.threads:
+        tf.config.threading.set_intra_op_parallelism_threads(config.threads)
+        tf.config.threading.set_inter_op_parallelism_threads(config.threads)
+    tf.keras.utils.set_random_seed(config.seed)
+    run = Run(folder, config, build_model(config))
+    restoring = resume and run.manager.latest_checkpoint
+    if config.init and not restoring:
+        _start_from(run.model, config.init)
+    load_split(config.data, "train")  # so that images which cannot be used leave no run folder behind
+    folder.mkdir(parents=True, exist_ok=True)
+    save_config(config, folder / "config.yaml")
+    if restoring:
+        run.restore()
+    for stage, done in run.stages():
+        train_stage(run, stage, done, quiet)
+    save_model(run.model, folder / "model")
+    shutil.copyfile(folder / "config.yaml", folder / "model" / "config.yaml")
+    return run.model

@@ -1,0 +1,238 @@
+"""Resampling further images: labels, frames, several files, and transforms that other tools read and wrote."""
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from scipy.io import savemat
+
+from fire_tf.apply import main
+from fire_tf.files.errors import InputError
+from fire_tf.geometry.grids import read_grid
+from fire_tf.geometry.names import WARP_FORMATS
+from fire_tf.geometry.point_maps import AffineMap, grid_points, pull
+from fire_tf.geometry.resampling import apply_transform
+from fire_tf.geometry.transform_files.fields import AffineTransform, field_image, read_transform
+from fire_tf.geometry.transform_files.itk import read_affine, write_affine
+
+TARGET, SOURCE = (14, 12, 10), (13, 15, 11)
+AXES = {
+    "oblique": np.array([[1.9, 0.3, -0.2], [-0.35, 2.1, 0.25], [0.2, -0.3, 2.4]]),
+    "left-handed": np.diag([-2.0, 2.0, 2.2]),
+    "sagittal": np.array([[0, 0, 2.5], [-1.8, 0, 0], [0, 2.0, 0]]),
+}
+
+
+def affine(axes: str, shape: tuple[int, ...]) -> np.ndarray:
+    """Voxels to world with the grid's centre near the origin."""
+    matrix = np.eye(4)
+    matrix[:3, :3] = AXES[axes]
+    matrix[:3, 3] = -AXES[axes] @ (np.asarray(shape) - 1) / 2
+    return matrix
+
+
+def save(path: Path, data: np.ndarray, matrix: np.ndarray) -> Path:
+    nib.save(nib.Nifti1Image(data, matrix), path)
+    return path
+
+
+def bent(points: np.ndarray) -> np.ndarray:
+    """A map of world points (mm) that is not affine."""
+    return points @ AXES["oblique"].T / 2.2 + np.sin(points[..., ::-1] / 9) + np.array([1.0, -2.0, 0.5])
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> tuple[Path, Path]:
+    """(source, target): two grids of different axes; the source holds noise."""
+    rng = np.random.default_rng(0)
+    source = save(
+        tmp_path / "source.nii.gz",
+        rng.uniform(0, 9, SOURCE).astype(np.float32),
+        affine("left-handed", SOURCE),
+    )
+    target = save(tmp_path / "target.nii.gz", np.zeros(TARGET, np.float32), affine("oblique", TARGET))
+    return source, target
+
+
+@pytest.mark.parametrize("kind", WARP_FORMATS)
+@pytest.mark.parametrize("axes", AXES)
+def test_every_format_comes_back_as_the_same_map(kind: str, axes: str, tmp_path: Path) -> None:
+    target = read_grid(nib.Nifti1Image(np.zeros(TARGET, np.float32), affine(axes, TARGET)))
+    source = read_grid(nib.Nifti1Image(np.zeros(SOURCE, np.float32), affine("sagittal", SOURCE)))
+    nib.save(field_image(bent, target, source, kind), tmp_path / "field.nii.gz")
+    points = AffineMap(target.affine)(grid_points(TARGET))
+    found = read_transform(tmp_path / "field.nii.gz").world_map(source)(points)
+    np.testing.assert_allclose(found, bent(points), atol=1e-4)
+
+
+def test_fsl_counts_the_first_axis_backwards_on_right_handed_grids() -> None:
+    """A shift of one voxel along +x of 2 mm: -2 in FSL's millimetres on a right-handed grid, +2 on another."""
+    shift = np.array([2.0, 0, 0])
+    for sign in (1, -1):
+        grid = read_grid(nib.Nifti1Image(np.zeros((6, 5, 4), np.float32), np.diag([sign * 2.0, 2, 2, 1])))
+        field = np.asarray(field_image(lambda p: p + shift, grid, grid, "fsl").dataobj)
+        np.testing.assert_allclose(field.reshape(-1, 3), np.broadcast_to([-2.0, 0, 0], (120, 3)), atol=1e-6)
+    voxels = np.asarray(field_image(lambda p: p + shift, grid, grid, "voxel").dataobj)
+    np.testing.assert_allclose(voxels[0, 0, 0], [-1, 0, 0], atol=1e-6)
+
+
+def test_fsl_coordinates_between_grids_of_different_hands() -> None:
+    """The identity between a right-handed grid and its mirror: index i is read from index 5 - i, which FSL calls
+    the same place."""
+    right = read_grid(nib.Nifti1Image(np.zeros((6, 5, 4), np.float32), np.diag([2.0, 2, 2, 1])))
+    mirrored = np.diag([-2.0, 2, 2, 1])
+    mirrored[0, 3] = 10
+    left = read_grid(nib.Nifti1Image(np.zeros((6, 5, 4), np.float32), mirrored))
+    field = np.asarray(field_image(lambda p: p, right, left, "fsl").dataobj)
+    np.testing.assert_allclose(field, 0, atol=1e-6)
+
+
+def test_linear_resampling_reads_where_the_map_points(pair: tuple[Path, Path]) -> None:
+    source, target = (read_grid(path) for path in pair)
+    result = apply_transform(AffineTransform(AffineMap(np.eye(4))), pair[0], target)
+    points = source.from_world()(AffineMap(target.affine)(grid_points(TARGET)))
+    expected = pull(nib.load(pair[0]).get_fdata(dtype=np.float32), points)
+    np.testing.assert_allclose(result.get_fdata(), expected, atol=1e-5)
+    assert result.get_data_dtype() == np.float32
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.int32, np.float32])
+def test_labels_keep_type_and_values(dtype: type, pair: tuple[Path, Path], tmp_path: Path) -> None:
+    values = np.array([0, 3, 117], dtype)
+    labels = values[np.random.default_rng(1).integers(0, 3, SOURCE)]
+    source = save(tmp_path / "labels.nii.gz", labels, affine("left-handed", SOURCE))
+    target = read_grid(pair[1])
+    nib.save(field_image(bent, target, read_grid(source)), tmp_path / "field.nii.gz")
+    output = tmp_path / "out.nii"
+    files = ["--input", str(source), "--reference", str(pair[1]), "--output", str(output)]
+    main(["--transform", str(tmp_path / "field.nii.gz"), *files, "--interpolation", "nearest"])
+    result = nib.load(output)
+    assert result.get_data_dtype() == dtype
+    assert result.header.get_slope_inter() in [(None, None), (1.0, 0.0)]
+    assert set(np.unique(np.asarray(result.dataobj))) == set(values)
+
+
+def test_scaled_integers_stay_the_same_integers(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    raw = np.random.default_rng(2).integers(-100, 100, SOURCE)
+    image = nib.Nifti1Image(raw.astype(np.int16), affine("left-handed", SOURCE))
+    image.header.set_slope_inter(0.1, 7.0)
+    nib.save(image, tmp_path / "scaled.nii.gz")
+    same = read_grid(tmp_path / "scaled.nii.gz")
+    result = apply_transform(
+        AffineTransform(AffineMap.identity(3)), tmp_path / "scaled.nii.gz", same, "nearest"
+    )
+    nib.save(result, tmp_path / "again.nii.gz")
+    again = nib.load(tmp_path / "again.nii.gz")
+    assert again.get_data_dtype() == np.int16
+    np.testing.assert_array_equal(again.dataobj.get_unscaled(), raw)
+    np.testing.assert_allclose(again.get_fdata(), raw * 0.1 + 7.0, atol=1e-5)
+
+
+def test_frames_are_resampled_one_by_one_and_keep_their_time(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    frames = np.random.default_rng(3).uniform(0, 9, (*SOURCE, 3)).astype(np.float32)
+    image = nib.Nifti1Image(frames, affine("left-handed", SOURCE))
+    image.header.set_zooms((2, 2, 2.2, 0.04))
+    image.header.set_xyzt_units("mm", "sec")
+    nib.save(image, tmp_path / "cine.nii.gz")
+    shift = AffineTransform(AffineMap(np.array([[1.0, 0, 0, 1.5], [0, 1, 0, -2], [0, 0, 1, 0.7]])))
+    target = read_grid(pair[1])
+    result = apply_transform(shift, tmp_path / "cine.nii.gz", target)
+    assert result.shape == (*TARGET, 3)
+    assert result.header.get_zooms()[3] == pytest.approx(0.04)
+    assert result.header.get_xyzt_units()[1] == "sec"
+    for index in range(3):
+        alone = apply_transform(shift, nib.Nifti1Image(frames[..., index], image.affine), target)
+        np.testing.assert_allclose(result.get_fdata()[..., index], alone.get_fdata(), atol=1e-5)
+
+
+def test_one_transform_serves_many_images(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    write_affine(AffineMap.identity(3), tmp_path / "still.mat", 3)
+    common = ["--transform", str(tmp_path / "still.mat"), "--reference", str(pair[0])]
+    outputs = [str(tmp_path / "new" / name) for name in ("a.nii.gz", "b.nii.gz")]
+    main([*common, "--input", str(pair[0]), str(pair[1]), "--output", *outputs])
+    np.testing.assert_allclose(nib.load(outputs[0]).get_fdata(), nib.load(pair[0]).get_fdata(), atol=1e-5)
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["a.nii.gz", "b.nii.gz"]
+
+
+@pytest.mark.parametrize("kind", ["AffineTransform", "MatrixOffsetTransformBase"])
+def test_itk_affines_turn_about_their_centre(kind: str, tmp_path: Path) -> None:
+    """A quarter turn about (10, 0) in LPS, that is about (-10, 0) in RAS, which is turned the same way."""
+    parameters = np.array([0, -1, 0, 1, 0, 0, 0, 0, 1, 0, 0, 5.0])[:, None]
+    centre = np.array([[10.0], [0], [0]])
+    savemat(tmp_path / "turn.mat", {f"{kind}_float_3_3": parameters, "fixed": centre}, format="4")
+    found = read_affine(tmp_path / "turn.mat")
+    np.testing.assert_allclose(
+        found(np.array([[-10.0, 0, 0], [-9, 0, 0]])), [[-10, 0, 5], [-10, 1, 5]], atol=1e-9
+    )
+
+
+def test_ants_writes_an_affine_that_we_read(tmp_path: Path) -> None:
+    ants = pytest.importorskip("ants")
+    matrix, centre, shift = AXES["oblique"] / 2.2, (3.0, -4.0, 5.0), (1.0, 2.0, 3.0)
+    theirs = ants.create_ants_transform(
+        transform_type="AffineTransform",
+        dimension=3,
+        matrix=matrix,
+        offset=None,
+        translation=shift,
+        center=centre,
+    )
+    ants.write_transform(theirs, str(tmp_path / "theirs.mat"))
+    point = np.array([12.0, -7.0, 30.0])
+    flip = np.array([-1.0, -1.0, 1.0])
+    expected = np.asarray(ants.apply_ants_transform_to_point(theirs, tuple(point * flip))) * flip
+    np.testing.assert_allclose(read_affine(tmp_path / "theirs.mat")(point), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("change", "cause"),
+    [
+        ({"--input": ["absent.nii.gz"]}, "absent.nii.gz: no such file"),
+        ({"--output": ["a.nii.gz", "b.nii.gz"]}, "1 inputs and 2 outputs"),
+        ({"--output": ["a.png"]}, "a.png: an image is written as"),
+        ({"--output": ["source.nii.gz/a.nii"]}, "cannot be written"),
+        ({"--transform": ["source.nii.gz"]}, "is not a displacement field's"),
+        ({"--transform": ["broken.mat"]}, "broken.mat: cannot be read as an ITK transform"),
+        ({"--transform": ["absent.mat"]}, "absent.mat: no such file"),
+        ({"--transform": ["other.mat"]}, "other.mat: holds no affine"),
+        ({"--transform": ["unknown.nii"]}, "name it with --warp-format"),
+        ({"--transform": ["nan.nii"]}, "NaN or infinite"),
+    ],
+)
+def test_what_cannot_be_applied_is_said_in_one_line(
+    change: dict[str, list[str]], cause: str, pair: tuple[Path, Path], tmp_path: Path, monkeypatch, capsys
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_affine(AffineMap.identity(3), Path("still.mat"), 3)
+    Path("broken.mat").write_text("no transform")
+    savemat("other.mat", {"x": np.eye(3)}, format="4")
+    save(Path("unknown.nii"), np.zeros((*TARGET, 3), np.float32), np.eye(4))
+    nan = field_image(lambda points: points * np.nan, read_grid(pair[1]), read_grid(pair[0]))
+    nib.save(nan, "nan.nii")
+    before = sorted(tmp_path.iterdir())
+    usual = {"--transform": ["still.mat"], "--input": ["source.nii.gz"], "--reference": ["target.nii.gz"]}
+    options = {**usual, "--output": ["out.nii.gz"], **change}
+    with pytest.raises(SystemExit) as stopped:
+        main([word for name, values in options.items() for word in (name, *values)])
+    assert stopped.value.code == 2
+    error = capsys.readouterr().err
+    assert cause in error
+    assert error.count("\n") == 1
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_wrong_interpolation_is_a_programming_error(pair: tuple[Path, Path]) -> None:
+    with pytest.raises(ValueError, match="cubic"):
+        apply_transform(AffineTransform(AffineMap.identity(3)), pair[0], read_grid(pair[1]), "cubic")
+
+
+def test_a_file_that_breaks_off_leaves_no_output(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    pair[0].write_bytes(pair[0].read_bytes()[:2000])
+    write_affine(AffineMap.identity(3), tmp_path / "still.mat", 3)
+    arguments = ["--transform", str(tmp_path / "still.mat"), "--input", str(pair[0])]
+    with pytest.raises(SystemExit):
+        main([*arguments, "--reference", str(pair[1]), "--output", str(tmp_path / "out.nii.gz")])
+    assert not (tmp_path / "out.nii.gz").exists()
+    with pytest.raises(InputError, match="truncated"):
+        apply_transform(AffineTransform(AffineMap.identity(3)), pair[0], read_grid(pair[1]))

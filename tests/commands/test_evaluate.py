@@ -1,0 +1,327 @@
+"""The evaluation as a whole, on made-up pairs whose true deformation is known."""
+
+import csv
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from fake_model import KnownModel, brain_like, inverse_affine, labels_of, turned
+
+from fire_tf.config.schema import DataConfig, DeformationConfig
+from fire_tf.data.dataset import Sample
+from fire_tf.evaluate import main
+from fire_tf.evaluation.drawn_pairs import draw_map
+from fire_tf.evaluation.measure import evaluate, write_scores
+from fire_tf.evaluation.methods import Fire, TrueDeformation, Unaligned
+from fire_tf.evaluation.pairs import read_pairs
+from fire_tf.evaluation.summary import differences, format_differences, format_summary, summarise
+from fire_tf.evaluation.synthesis import GreyValueTable, correlation
+from fire_tf.files.errors import InputError
+from fire_tf.geometry.point_maps import AffineMap, grid_points, pull
+
+SIZE, SPACING = (48, 40), (2.0, 2.0)
+TRUE = turned(12, (3.0, -2.0))  # voxels of the moving grid -> voxels of the fixed one, centred
+STRUCTURES = {1: "BS", 2: "CE", 3: "WM"}
+NAMES = ("T1 onto FLAIR", "FLAIR onto T1")
+
+
+@pytest.fixture
+def pair_folder(tmp_path: Path) -> Path:
+    """One pair at one level: the moving image is the fixed one pulled through TRUE."""
+    folder = tmp_path / "pairs"
+    (folder / "easy" / "p00").mkdir(parents=True)
+    (folder / "pairs.csv").write_text("folder,level,subject,slice\neasy/p00,easy,sub-09,3\n")
+    fixed = brain_like(SIZE)
+    labels = labels_of(fixed)
+    to_fixed = AffineMap.centred(TRUE, SIZE)
+    positions = to_fixed(grid_points(SIZE))
+    arrays = {
+        "fixed": fixed,
+        "moving": pull(fixed, positions),
+        "fixed_seg": labels,
+        "moving_seg": pull(labels, positions, nearest=True),
+        "gt": ((positions - grid_points(SIZE)) * SPACING).astype(np.float32),
+    }
+    for name, array in arrays.items():
+        nib.save(
+            nib.Nifti1Image(array, np.diag([2.0, 2.0, 2.0, 1.0])), folder / "easy" / "p00" / f"{name}.nii.gz"
+        )
+    return folder
+
+
+def perfect_model() -> KnownModel:
+    still = np.zeros((*SIZE, 2))
+    return KnownModel(SIZE, SPACING, a_to_b=(inverse_affine(TRUE), still), b_to_a=(TRUE, still))
+
+
+def rows_of(scores, method: str, direction: str) -> dict[str, float]:
+    (row,) = (row for row in scores.pairs if row["method"] == method and row["direction"] == direction)
+    return row
+
+
+def test_true_deformation_is_the_upper_bound_and_unaligned_is_not(pair_folder: Path) -> None:
+    scores = evaluate(
+        read_pairs(pair_folder), [Unaligned(), TrueDeformation()], structures=STRUCTURES, directions=NAMES
+    )
+    onto_moving = rows_of(scores, "true deformation", NAMES[1])
+    assert onto_moving["dice"] == 1.0  # the moving labels were made so
+    assert (
+        rows_of(scores, "true deformation", NAMES[0])["dice"] > 0.93
+    )  # less two nearest-neighbour roundings
+    for direction in NAMES:
+        assert rows_of(scores, "unaligned", direction)["dice"] < 0.8
+        assert rows_of(scores, "true deformation", direction)["distance_mm"] == pytest.approx(0, abs=1e-3)
+        assert rows_of(scores, "true deformation", direction)["consistency_mm"] == pytest.approx(0, abs=1e-3)
+
+
+def test_unaligned_distance_is_the_length_of_the_deformation(pair_folder: Path) -> None:
+    (pair,) = read_pairs(pair_folder)
+    scores = evaluate([pair], [Unaligned()], structures=STRUCTURES, directions=NAMES)
+    points = grid_points(SIZE)[pair.fixed_labels > 0]
+    moved = (AffineMap.centred(TRUE, SIZE)(points) - points) * SPACING
+    expected = np.linalg.norm(moved, axis=-1).mean()
+    assert rows_of(scores, "unaligned", NAMES[0])["distance_mm"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_model_that_knows_the_truth_scores_like_the_truth(pair_folder: Path) -> None:
+    scores = evaluate(
+        read_pairs(pair_folder),
+        [Fire(perfect_model()), TrueDeformation()],
+        structures=STRUCTURES,
+        directions=NAMES,
+    )
+    for direction in NAMES:
+        for method in ("FIRE", "FIRE affine"):
+            row = rows_of(scores, method, direction)
+            assert row["dice"] == pytest.approx(rows_of(scores, "true deformation", direction)["dice"])
+            assert row["folded_percent"] == 0
+            assert row["seconds"] > 0
+
+
+def test_the_moving_modality_swaps_the_roles(pair_folder: Path) -> None:
+    swapped = perfect_model()
+    swapped.phis = {"a_to_b": swapped.phis["b_to_a"], "b_to_a": swapped.phis["a_to_b"]}
+    scores = evaluate(
+        read_pairs(pair_folder), [Fire(swapped, "FLAIR")], structures=STRUCTURES, directions=NAMES
+    )
+    assert rows_of(scores, "FIRE", NAMES[1])["dice"] == 1.0
+
+
+def test_structures_too_small_in_the_target_are_not_scored(pair_folder: Path) -> None:
+    (pair,) = read_pairs(pair_folder)
+    small = np.where(pair.fixed_labels == 1, 0, pair.fixed_labels)
+    small[:7, :7] = 1  # 49 voxels
+    pair = type(pair)(**{**vars(pair), "fixed_labels": small})
+    scores = evaluate([pair], [Unaligned()], structures=STRUCTURES, directions=NAMES)
+    scored = {
+        direction: [row["structure"] for row in scores.labels if row["direction"] == direction]
+        for direction in NAMES
+    }
+    assert scored == {NAMES[0]: ["CE", "WM"], NAMES[1]: ["BS", "CE", "WM"]}
+
+
+def test_tables_and_differences(pair_folder: Path, tmp_path: Path) -> None:
+    scores = evaluate(
+        list(read_pairs(pair_folder)) * 2,
+        [Unaligned(), Fire(perfect_model())],
+        structures=STRUCTURES,
+        directions=NAMES,
+    )
+    for number, row in enumerate(scores.labels):
+        row["pair"] = f"p{number // (len(scores.labels) // 2)}"
+    summary = summarise(scores)
+    means = {
+        (row["method"], row["structure"]): row["mean"]
+        for row in summary
+        if row["measure"] == "dice" and row["direction"] == NAMES[0]
+    }
+    assert means["FIRE", "mean"] == pytest.approx(
+        np.mean([means["FIRE", name] for name in STRUCTURES.values()])
+    )
+    compared = differences(scores, baselines=("unaligned",), ours=("FIRE",))
+    by_structure = {row["structure"]: row for row in compared if row["direction"] == NAMES[0]}
+    for name in (*STRUCTURES.values(), "mean"):
+        assert by_structure[name]["difference"] == pytest.approx(
+            means["FIRE", name] - means["unaligned", name]
+        )
+        assert by_structure[name]["low"] == pytest.approx(by_structure[name]["high"])  # two equal pairs
+    assert "FIRE affine" in format_summary(summary)
+    assert "FIRE - unaligned" in format_differences(compared)
+    write_scores(scores, tmp_path / "out")
+    with open(tmp_path / "out" / "pairs.csv", newline="") as stream:
+        assert len(list(csv.DictReader(stream))) == 2 * 2 * 3
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "labels.csv",
+        "pairs.csv",
+        "summary.csv",
+    ]
+
+
+def test_a_difference_is_as_uncertain_as_its_pairs() -> None:
+    from fire_tf.evaluation.scoring import Scores
+
+    gains = np.linspace(-0.1, 0.3, 16)
+    scores = Scores(
+        labels=[
+            {
+                "level": "l",
+                "direction": "d",
+                "pair": f"p{i}",
+                "structure": "WM",
+                "method": method,
+                "dice": dice,
+            }
+            for i, gain in enumerate(gains)
+            for method, dice in (("FIRE", 0.5 + gain), ("ANTs SyN", 0.5))
+        ]
+    )
+    row = next(row for row in differences(scores) if row["structure"] == "WM")
+    assert row["difference"] == pytest.approx(gains.mean())
+    error = gains.std(ddof=1) / np.sqrt(16)
+    assert row["high"] - row["low"] == pytest.approx(2 * 1.96 * error, rel=0.15)
+
+
+def test_missing_files_are_named(pair_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"pairs\.csv"):
+        list(read_pairs(tmp_path / "nowhere"))
+    (pair_folder / "easy" / "p00" / "fixed_seg.nii.gz").unlink()
+    with pytest.raises(InputError, match="fixed_seg"):
+        list(read_pairs(pair_folder))
+
+
+@pytest.mark.parametrize("shape", [(64, 48), (24, 20, 28)])
+def test_drawn_maps_repeat_and_keep_the_brain_inside(shape: tuple[int, ...]) -> None:
+    ranges = DeformationConfig(
+        rotation=(10, 20), translation=(0.1, 0.2), scale=(0.9, 1.1), peak=(1, 2), control_points=4
+    )
+    image = np.where(brain_like(shape) > 0, 0.5, -1.0)
+    first, again, other = (draw_map(ranges, image, seed) for seed in ((1, 4), (1, 4), (1, 5)))
+    points = grid_points(shape)
+    np.testing.assert_array_equal(first(points), again(points))
+    assert np.abs(first(points) - other(points)).max() > 1
+    moved = pull(image, first(points), outside=-1.0) > 0
+    border = np.ones(shape, bool)
+    border[(slice(1, -1),) * len(shape)] = False
+    assert moved.sum() > 0.6 * (image > 0).sum()
+    assert not (moved & border).any()
+    noise_in_air = np.where(image > 0, image, image + np.random.default_rng(0).uniform(0, 0.05, shape))
+    np.testing.assert_array_equal(draw_map(ranges, noise_in_air, (1, 4))(points), first(points))
+
+
+def test_grey_value_table_is_the_conditional_mean() -> None:
+    source = np.array([-1.0, -1.0, 0.0, 1.0, 1.0])
+    target = np.array([0.0, 1.0, 0.3, -1.0, -0.5])
+    table = GreyValueTable.fit(source, target, np.ones(5, bool))
+    np.testing.assert_allclose(table(np.array([-1.0, 0.0, 1.0])), [0.5, 0.3, -0.75])
+    assert -0.75 < table(np.array([0.5]))[0] < 0.3
+    assert correlation(source, -source, source < 0.5) == pytest.approx(-1.0)
+
+
+def write_run(folder: Path) -> Path:
+    folder.mkdir()
+    (folder / "config.yaml").write_text(
+        "name: tiny\n"
+        f"data: {{source: folders, root: {folder}, labels: seg, structures: {{1: BS, 2: CE, 3: WM}}, "
+        f"split: {{train: [sub-1], test: [sub-2]}}, ndim: 2, spacing: 2.0, canvas: [{SIZE[0]}, {SIZE[1]}], "
+        f"cache: {folder / 'cache'}}}\n"
+        "deformation: {rotation: [5, 10], translation: [0, 0.05]}\n"
+        "stages: [{name: s, objective: aligned, cycle: [[synthesis]], steps: 1, batch_size: 1}]\n"
+    )
+    return folder
+
+
+def test_command_on_pairs(pair_folder: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.setattr("fire_tf.evaluation.experiment.load_model", lambda folder: perfect_model())
+    run = write_run(tmp_path / "run")
+    main(["--model", str(run), "--pairs", str(pair_folder), "--output", str(tmp_path / "out")])
+    printed = capsys.readouterr().out
+    assert "easy, T1 onto FLAIR" in printed
+    assert (tmp_path / "out" / "summary.csv").is_file()
+    with pytest.raises(SystemExit) as stopped:
+        main(["--model", str(run), "--pairs", str(tmp_path)])
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_command_on_drawn_pairs_and_synthesis(tmp_path: Path, monkeypatch, capsys) -> None:
+    samples = [
+        Sample(f"sub-{i}", f"sub-{i}_z{z}", image, -image, labels_of(image + 2), SPACING)
+        for i in (1, 2)
+        for z in (3, 4)
+        for image in [
+            np.where(brain_like(SIZE, z) > 0, brain_like(SIZE, z) / 500 - 1, -1.0).astype(np.float32)
+        ]
+    ]
+
+    def load(config: DataConfig, split: str) -> list[Sample]:
+        return [sample for sample in samples if sample.subject in config.split[split]]
+
+    monkeypatch.setattr("fire_tf.evaluation.experiment.load_model", lambda folder: KnownModel(SIZE, SPACING))
+    monkeypatch.setattr("fire_tf.evaluation.drawn_pairs.load_subjects", load)
+    monkeypatch.setattr("fire_tf.evaluation.synthesis.load_subjects", load)
+    run = write_run(tmp_path / "run")
+    main(
+        [
+            "--model",
+            str(run),
+            "--split",
+            "test",
+            "--count",
+            "2",
+            "--synthesis",
+            "--set",
+            "deformation.rotation=[8,10]",
+        ]
+    )
+    printed = capsys.readouterr().out
+    assert "drawn, T1 onto FLAIR" in printed
+    assert "sub-2: synthesised" in printed
+    assert (run / "evaluation" / "synthesis.png").stat().st_size > 1000
+    with open(run / "evaluation" / "pairs.csv", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert {row["subject"] for row in rows} == {"sub-2"}
+    assert len({row["pair"] for row in rows}) == 2
+
+
+def test_ants_finds_the_rotation_both_ways(pair_folder: Path) -> None:
+    pytest.importorskip("ants")
+    from fire_tf.evaluation.ants import Ants
+
+    scores = evaluate(
+        read_pairs(pair_folder), [Unaligned(), Ants(starts=1)], structures=STRUCTURES, directions=NAMES
+    )
+    for direction in NAMES:
+        for method in ("ANTs affine, 1 start", "ANTs SyN, 1 start"):
+            row = rows_of(scores, method, direction)
+            assert row["dice"] > rows_of(scores, "unaligned", direction)["dice"] + 0.1
+            assert row["distance_mm"] < 1.5
+            assert row["consistency_mm"] < 0.2
+    assert {row["baseline"] for row in differences(scores, ours=("unaligned",))} == {
+        "ANTs affine, 1 start",
+        "ANTs SyN, 1 start",
+    }
+
+
+def test_ants_on_hearts_starts_where_the_patient_lies(pair_folder: Path) -> None:
+    pytest.importorskip("ants")
+    from fire_tf.evaluation.ants import BRAINS, HEARTS, Ants
+
+    (pair,) = read_pairs(pair_folder)
+    for settings, moved in ((HEARTS, 0.0), (BRAINS, 1.0)):
+        ants = Ants(settings)
+        images = [ants._image(pair, which) for which in ("fixed", "moving")]
+        start = ants._start(*images, 0.0, pair_folder)
+        shift = ants._voxel_affine(start, pair)(np.zeros((1, 2)))
+        assert (np.abs(shift).max() > 0.5) == bool(moved)
+        briefly = settings._replace(syn={**settings.syn, "reg_iterations": (1,)})
+        affine, syn = Ants(briefly, starts=1)(pair)
+        before_syn = affine.to_moving if moved else AffineMap.identity(2)
+        np.testing.assert_allclose(syn.to_moving.affine.matrix, before_syn.matrix, atol=1e-5)
+    assert [Ants(BRAINS, starts=2)._suffix, Ants(BRAINS)._suffix, Ants(HEARTS)._suffix] == [
+        ", 2 starts",
+        "",
+        "",
+    ]
+    with pytest.raises(ValueError, match="1 to 1, got 3"):
+        Ants(HEARTS, starts=3)

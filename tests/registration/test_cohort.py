@@ -1,0 +1,223 @@
+"""Many pairs, many frames, and the options of a single run."""
+
+import csv
+import html
+import json
+import re
+import sys
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import unquote
+
+import nibabel as nib
+import numpy as np
+import pytest
+from fake_model import KnownModel, brain_like, inverse_affine, turned
+
+import fire_tf.model.storage
+from fire_tf.files.errors import InputError
+from fire_tf.geometry.point_maps import AffineMap, grid_points, pull
+from fire_tf.register import main
+from fire_tf.registration.beat import register_frames
+from fire_tf.registration.cohort import Row, cohort_page, read_manifest
+from fire_tf.registration.pair import Registration
+from fire_tf.registration.refine import Search
+from fire_tf.registration.user_images import Options, register_images
+
+SIZE = (20, 18)
+AFFINE = np.diag([2.0, 2.0, 2.0, 1.0])
+THERE = turned(10, (1.0, -2.0))
+
+
+@pytest.fixture
+def commands(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A folder with two slices, a.nii.gz and b.nii.gz; the command has a model that turns and bends."""
+    field = 1.2 * np.sin(grid_points(SIZE) / 3)
+    model = KnownModel(SIZE, (2.0, 2.0), (THERE, field), (inverse_affine(THERE), -field))
+    monkeypatch.setattr(fire_tf.model.storage, "find_model", lambda folder: Path(folder))
+    monkeypatch.setattr(fire_tf.model.storage, "load_model", lambda folder, compiled: model)
+    for seed, name in enumerate("ab"):
+        nib.save(nib.Nifti1Image(brain_like(SIZE, seed), AFFINE), tmp_path / f"{name}.nii.gz")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_a_failing_pair_is_reported_and_the_rest_go_on(commands: Path, capsys) -> None:
+    (commands / "scans").mkdir()
+    for name in "ab":
+        (commands / f"{name}.nii.gz").rename(commands / "scans" / f"{name}.nii.gz")
+    (commands / "scans" / "pairs.csv").write_text(
+        "moving,fixed,name\na.nii.gz,b.nii.gz,one\na.nii.gz,gone & lost.nii.gz,two\nb.nii.gz,b.nii.gz,\n"
+    )
+    with pytest.raises(SystemExit) as stopped:
+        main(["--model", "m", "--batch", "scans/pairs.csv", "--output-prefix", "out/c_"])
+    assert stopped.value.code == 1
+    reported = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
+    assert reported == ["two: error: scans/gone & lost.nii.gz: no such file"]
+    table = rows(commands / "out" / "c_summary.csv")
+    assert [row["name"] for row in table] == ["one", "two", "pair003"]
+    assert [bool(row["error"]) for row in table] == [False, True, False]
+    numbers = json.loads((commands / "out" / "c_one_qc.json").read_text())
+    assert float(table[0]["similarity"]) == numbers["similarity"]
+    page = (commands / "out" / "c_summary.html").read_text()
+    pictures = [unquote(name) for name in re.findall(r'<img src="([^"]+)"', page)]
+    assert sorted(pictures) == ["c_one_qc.png", "c_pair003_qc.png"]
+    assert all((commands / "out" / name).is_file() for name in pictures)
+    assert html.escape("gone & lost.nii.gz") in page
+
+
+def test_a_fault_in_one_pair_does_not_end_the_others(commands: Path, monkeypatch, capsys) -> None:
+    def faulty(*arguments: object) -> None:
+        raise RuntimeError("out of\norder")
+
+    (commands / "pairs.csv").write_text("moving,fixed\na.nii.gz,b.nii.gz\n")
+    monkeypatch.setattr("fire_tf.registration.cohort.register_images", faulty)
+    with pytest.raises(SystemExit):
+        main(["--model", "m", "--batch", "pairs.csv", "--output-prefix", "c_"])
+    assert "pair001: error: RuntimeError: out of order" in capsys.readouterr().err
+
+
+def test_a_cohort_without_failures_ends_well(commands: Path) -> None:
+    (commands / "pairs.csv").write_text("moving,fixed,moving_modality\na.nii.gz,b.nii.gz,FLAIR\n")
+    main(["--model", "m", "--batch", "pairs.csv", "--output-prefix", "c_"])
+    assert json.loads((commands / "c_pair001_qc.json").read_text())["moving"] == "a.nii.gz"
+
+
+def test_the_page_shows_the_worst_first() -> None:
+    pairs = [
+        Row(name, Path("m"), Path("f"), numbers={"similarity": value})
+        for name, value in (("good", 0.9), ("bad", -0.1), ("fair", 0.5))
+    ]
+    pairs.append(Row("failed", Path("m"), Path("f"), error="<none>"))
+    page = cohort_page(pairs, "c_")
+    assert re.findall(r"<h2>(\w+)</h2>", page) == ["failed", "bad", "fair", "good"]
+    assert "&lt;none&gt;" in page
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        ("", "has columns none"),
+        ("moving,target\na,b\n", "has columns moving, target"),
+        ("moving,fixed\n", "holds no pair"),
+        ("moving,fixed\na,\n", "row 1 names no moving or no fixed"),
+        ("moving,fixed,name\na,b,x\na,c,x\n", "'x' occurs twice"),
+        ("moving,fixed,name\na,b,x/y\n", "holds a slash"),
+    ],
+)
+def test_manifests_that_cannot_be_used(text: str, cause: str, tmp_path: Path) -> None:
+    (tmp_path / "pairs.csv").write_text(text)
+    with pytest.raises(InputError, match=cause):
+        read_manifest(tmp_path / "pairs.csv")
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe\x00bad"])
+def test_manifests_that_cannot_be_read(content: bytes | None, tmp_path: Path) -> None:
+    if content is not None:
+        (tmp_path / "pairs.csv").write_bytes(content)
+    with pytest.raises(InputError, match=r"pairs\.csv: cannot be read"):
+        read_manifest(tmp_path / "pairs.csv")
+
+
+def test_affine_only_leaves_the_rest_out(commands: Path) -> None:
+    main(
+        [
+            "--model",
+            "m",
+            "--moving",
+            "a.nii.gz",
+            "--fixed",
+            "b.nii.gz",
+            "--output-prefix",
+            "p_",
+            "--affine-only",
+        ]
+    )
+    expected = pull(brain_like(SIZE, 0), AffineMap.centred(THERE, SIZE)(grid_points(SIZE)))
+    np.testing.assert_allclose(nib.load("p_Warped.nii.gz").get_fdata(), expected, atol=0.05)
+    field = np.asarray(nib.load("p_CompositeWarp.nii.gz").dataobj)[..., 0, 0, :]
+    np.testing.assert_allclose(np.diff(field, 2, axis=0), 0, atol=1e-4)  # linear in the position
+
+
+def test_refining_is_left_to_refine_and_its_answer_is_written(commands: Path, monkeypatch) -> None:
+    def still(found: Registration, search: Search) -> Registration:
+        return replace(found, to_moving=AffineMap.identity(3))
+
+    monkeypatch.setattr("fire_tf.registration.refine.refine", still)
+    main(["--model", "m", "--moving", "a.nii.gz", "--fixed", "b.nii.gz", "--output-prefix", "p_", "--refine"])
+    np.testing.assert_allclose(nib.load("p_Warped.nii.gz").get_fdata(), brain_like(SIZE, 0), atol=1e-3)
+
+
+def test_what_a_result_was_made_with_is_written_down(commands: Path, monkeypatch) -> None:
+    main(["--model", "m", "--moving", "a.nii.gz", "--fixed", "b.nii.gz", "--output-prefix", "p_"])
+    numbers = json.loads(Path("p_qc.json").read_text())
+    assert numbers["command"] == (
+        "python -m fire_tf.register --model m --moving a.nii.gz --fixed b.nii.gz --output-prefix p_"
+    )
+    assert numbers["versions"]["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert len(numbers["moving_sha256"]) == len(numbers["fixed_sha256"]) == 64
+    assert numbers["moving_sha256"] != numbers["fixed_sha256"]
+    percentiles = list(numbers["jacobian_percentiles"].values())
+    assert percentiles == sorted(percentiles)
+    assert numbers["jacobian_percentiles"]["50"] == numbers["volume_ratio"]
+
+
+def test_overlap_is_the_part_of_the_fixed_image_that_the_moving_one_covers() -> None:
+    shifted = AFFINE.copy()
+    shifted[0, 3] = 20.0  # half of the 20 voxels of 2 mm
+    fixed = nib.Nifti1Image(brain_like(SIZE, 1), AFFINE)
+    still = (np.eye(2, 3), np.zeros((*SIZE, 2)))
+    model = KnownModel(SIZE, (2.0, 2.0), still, still)
+    result = register_images(model, nib.Nifti1Image(brain_like(SIZE, 0), shifted), fixed)
+    assert result.quality["field_of_view_overlap_before"] == pytest.approx(0.5, abs=0.03)
+    assert result.quality["field_of_view_overlap"] == 1.0  # the canvases are centred
+
+
+# -- frames ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cine(commands: Path) -> np.ndarray:
+    """Three frames of a single slice, written to cine.nii.gz with a step of 40 ms."""
+    frames = np.stack([brain_like((*SIZE, 1), seed) for seed in range(3)], axis=-1)
+    image = nib.Nifti1Image(frames, AFFINE)
+    image.header.set_zooms((2, 2, 2, 40))
+    image.header.set_xyzt_units("mm", "msec")
+    nib.save(image, commands / "cine.nii.gz")
+    return frames
+
+
+def test_one_frame_of_a_series_is_registered_alone(cine: np.ndarray, commands: Path) -> None:
+    model = fire_tf.model.storage.load_model("m", compiled=False)
+    result = register_images(model, "cine.nii.gz", "cine.nii.gz", Options(frame=2))
+    alone = nib.Nifti1Image(cine[..., 2], AFFINE)
+    expected = register_images(model, alone, alone).warped.get_fdata()
+    assert result.warped.shape == (*SIZE, 1)
+    np.testing.assert_allclose(result.warped.get_fdata(), expected, atol=1e-4)
+    with pytest.raises(InputError, match=r"cine\.nii\.gz: has frames 0 to 2, frame 3"):
+        register_images(model, "cine.nii.gz", "cine.nii.gz", Options(frame=3))
+    with pytest.raises(InputError, match=r"cine\.nii\.gz: .*must be named"):
+        register_images(model, "cine.nii.gz", "cine.nii.gz")
+
+
+def test_every_frame_goes_to_the_reference_and_keeps_its_time(cine: np.ndarray, commands: Path) -> None:
+    series = ["--moving", "cine.nii.gz", "--fixed", "cine.nii.gz", "--frame", "1", "--all-frames"]
+    main(["--model", "m", *series, "--output-prefix", "out/p_"])
+    warped = nib.load("out/p_Warped.nii.gz")
+    assert warped.shape == (*SIZE, 1, 3)
+    assert warped.header.get_zooms() == pytest.approx((2, 2, 2, 40))
+    assert warped.header.get_xyzt_units() == ("mm", "msec")
+    model = fire_tf.model.storage.load_model("m", compiled=False)
+    for index, result in enumerate(register_frames(model, "cine.nii.gz", "cine.nii.gz", Options(frame=1))):
+        np.testing.assert_allclose(
+            warped.get_fdata()[..., index], result.warped.get_fdata().reshape(*SIZE, 1), atol=1e-4
+        )
+        assert Path(f"out/p_frame{index:03d}_CompositeWarp.nii.gz").is_file()
+    numbers = json.loads(Path("out/p_qc.json").read_text())
+    assert len(numbers["frames"]) == 3
+    assert numbers["frames"][1]["similarity_before"] == pytest.approx(-1, abs=1e-3)  # the fake one inverts

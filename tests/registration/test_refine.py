@@ -1,0 +1,307 @@
+"""Refining on made-up pairs of two contrasts whose true deformation is known."""
+
+from functools import lru_cache
+
+import numpy as np
+import pytest
+from fake_model import KnownModel, brain_like, inverse_affine, labels_of, turned
+from scipy.ndimage import gaussian_filter
+
+from fire_tf.evaluation.measure import evaluate
+from fire_tf.evaluation.methods import Fire
+from fire_tf.evaluation.pairs import Pair
+from fire_tf.geometry.images import Image
+from fire_tf.geometry.point_maps import (
+    AffineAfterDisplacement,
+    AffineMap,
+    DisplacementMap,
+    InverseMap,
+    PointMap,
+    grid_points,
+    pull,
+)
+from fire_tf.measures import metrics
+from fire_tf.registration.pair import Registration, register_pair
+from fire_tf.registration.refine import (
+    BRAINS,
+    Level,
+    _Comparison,
+    _Lattice,
+    _MutualInformation,
+    _Objective,
+    refine,
+    search_for,
+)
+
+SPACING = {2: (2.0, 1.6), 3: (4.0, 4.0, 4.5)}
+SHAPE = {2: (84, 96), 3: (40, 44, 36)}
+TURN = {2: turned(7, (4.0, -3.0)), 3: turned(7, (2.0, -1.5, 1.0))}
+AS_GIVEN = BRAINS._replace(
+    levels=tuple(Level(level.step, level.smoothing, level.controls, 0) for level in BRAINS.levels)
+)
+"""Levels that search nothing."""
+
+
+def true_map(ndim: int) -> AffineAfterDisplacement:
+    """From voxels of the moving image to voxels of the fixed one: a turn after a smooth displacement."""
+    points = grid_points(SHAPE[ndim]) / np.asarray(SHAPE[ndim])
+    waves = 0.03 * np.asarray(SHAPE[ndim]) * np.sin(np.pi * points) * np.cos(2 * np.pi * points[..., ::-1])
+    return AffineAfterDisplacement(DisplacementMap(waves), AffineMap.centred(TURN[ndim], SHAPE[ndim]))
+
+
+def textured(shape: tuple[int, ...]) -> np.ndarray:
+    """A blob with folds of some centimetres in it: something to hold on to everywhere."""
+    blob = brain_like(shape)
+    noise = np.random.default_rng(3).normal(size=shape)
+    folds = gaussian_filter(noise, 5 / np.asarray(SPACING[len(shape)]))
+    return np.where(blob > 0, blob + 100 * folds / folds.std(), 0).clip(0).astype(np.float32)
+
+
+def other_contrast(image: np.ndarray) -> np.ndarray:
+    """The same object with its grey values folded over: neither rising nor falling with the first ones."""
+    return np.where(image > 0, 300 + 200 * np.cos(image / 100), 0).astype(np.float32)
+
+
+def as_image(data: np.ndarray) -> Image:
+    spacing = (*SPACING[data.ndim], 1.0)[:3]
+    return Image(data.reshape((*data.shape, 1)[:3]), np.diag([*spacing, 1.0]), "made up")
+
+
+def made_up_pair(ndim: int, to_fixed: PointMap | None = None) -> Pair:
+    """The fixed image in another contrast and, as the moving one, the image pulled through a map."""
+    image = textured(SHAPE[ndim])
+    labels = labels_of(image)
+    points = grid_points(SHAPE[ndim])
+    positions = points if to_fixed is None else to_fixed(points)
+    return Pair(
+        name="made up",
+        level="easy",
+        subject="nobody",
+        moving=as_image(pull(image, positions)),
+        fixed=as_image(other_contrast(image)),
+        moving_labels=pull(labels, positions, nearest=True),
+        fixed_labels=labels,
+        true_to_fixed=to_fixed,
+    )
+
+
+def registered(pair: Pair, model: KnownModel | None = None) -> Registration:
+    """What a model answers, one that leaves everything where it is if none is given."""
+    shape = SHAPE[pair.ndim]
+    return register_pair(model or KnownModel(shape, SPACING[pair.ndim]), pair.moving, pair.fixed)
+
+
+@lru_cache
+def deformed(ndim: int) -> tuple[Pair, Registration, Registration]:
+    """A deformed pair, the start that knows nothing, and what refining makes of it."""
+    pair = made_up_pair(ndim, true_map(ndim))
+    start = registered(pair)
+    return pair, start, refine(start)
+
+
+def distance(pair: Pair, found: Registration) -> float:
+    """Mean distance to the true positions over the object, in mm."""
+    to_moving, _ = pair.in_voxels(found.to_moving, found.to_fixed)
+    assert isinstance(pair.true_to_fixed, AffineAfterDisplacement)
+    truth = InverseMap(pair.true_to_fixed, pair.true_to_fixed.affine)
+    return metrics.distance_to_truth(to_moving, truth, pair.fixed_labels > 0, pair.spacing("fixed"))
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_the_inverse_of_a_map_is_found_where_it_stretches_fourfold(ndim: int) -> None:
+    shape = SHAPE[ndim]
+    points = grid_points(shape)
+    away = (points - (np.asarray(shape) - 1) / 2) / 4
+    bulge = DisplacementMap(12 * np.tanh(away) * np.exp(-np.square(away / 5).sum(-1, keepdims=True)))
+    forward = AffineAfterDisplacement(bulge, AffineMap.centred(TURN[ndim], shape))
+    assert np.linalg.norm(np.diff(forward(points), axis=0), axis=-1).max() > 3.5
+    np.testing.assert_allclose(forward(InverseMap(forward, forward.affine)(points)), points, atol=1e-3)
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_a_known_deformation_is_recovered(ndim: int) -> None:
+    pair, start, refined = deformed(ndim)
+    assert distance(pair, start) > 2 * SPACING[ndim][0]
+    assert distance(pair, refined) < 0.25 * SPACING[ndim][0]
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_both_directions_undo_each_other_and_nothing_folds(ndim: int) -> None:
+    pair, _, refined = deformed(ndim)
+    maps = pair.in_voxels(refined.to_moving, refined.to_fixed)
+    for outward, back in (maps, maps[::-1]):
+        assert metrics.inverse_consistency(outward, back, pair.fixed_labels > 0, SPACING[ndim]) < 0.05
+        assert metrics.jacobian_determinant(metrics.map_positions(outward, SHAPE[ndim])).min() > 0.3
+
+
+def test_the_affine_parts_are_those_of_the_maps() -> None:
+    """But for the displacement, which is 2.5 mm on average where it was made."""
+    _, _, refined = deformed(2)
+    points = AffineMap(refined.fixed.affine)(
+        np.pad(np.argwhere(refined.fixed.data > -0.9), [(0, 0), (0, 1)]).astype(float)
+    )
+    apart = refined.to_moving(points) - refined.affine_to_moving(points)
+    assert 0.5 < np.linalg.norm(apart, axis=-1).mean() < 5
+    np.testing.assert_allclose(refined.affine_to_fixed(refined.affine_to_moving(points)), points, atol=1e-9)
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_aligned_images_stay_aligned(ndim: int) -> None:
+    pair = made_up_pair(ndim)
+    refined = refine(registered(pair))
+    to_moving, _ = pair.in_voxels(refined.to_moving, refined.to_fixed)
+    points = np.argwhere(pair.fixed_labels > 0).astype(float)
+    assert (
+        np.linalg.norm((to_moving(points) - points) * SPACING[ndim], axis=-1).mean() < 0.1 * SPACING[ndim][0]
+    )
+
+
+def test_the_same_pair_gives_the_same_map() -> None:
+    _, start, refined = deformed(2)
+    points = AffineMap(start.fixed.affine)(grid_points((*SHAPE[2], 1)))
+    np.testing.assert_array_equal(refine(start).to_moving(points), refined.to_moving(points))
+
+
+def test_the_networks_answer_stays_where_the_search_ends_below_it() -> None:
+    """The model knows the displacement too; affine parts alone, which is all that is searched, are worse."""
+    true = true_map(2)
+    shape, still = SHAPE[2], np.zeros((*SHAPE[2], 2))
+    inverse = InverseMap(true, true.affine)(grid_points(shape))
+    matrix = inverse_affine(TURN[2])
+    outward = true.affine(inverse) - grid_points(shape)  # u with A^-1 (p + u(p)) = D^-1 (p)
+    model = KnownModel(shape, SPACING[2], a_to_b=(matrix, outward), b_to_a=(TURN[2], still))
+    start = registered(made_up_pair(2, true), model)
+    assert refine(start, AS_GIVEN) is start
+
+
+def test_the_search_starts_from_the_better_direction() -> None:
+    """The model's forward affine is the identity and wrong, its backward one is right."""
+    still = np.zeros((*SHAPE[2], 2))
+    model = KnownModel(SHAPE[2], SPACING[2], b_to_a=(TURN[2], still))
+    pair = made_up_pair(2, AffineMap.centred(TURN[2], SHAPE[2]))
+    start = registered(pair, model)
+    refined = refine(start, AS_GIVEN)
+    np.testing.assert_allclose(
+        refined.affine_to_moving.matrix, start.affine_to_fixed.inverse().matrix, atol=1.0
+    )
+
+
+def test_refined_is_measured_beside_the_model() -> None:
+    pair, _, _ = deformed(2)
+    scores = evaluate([pair], [Fire(KnownModel(SHAPE[2], SPACING[2]), refined=True)])
+    dice = {row["method"]: row["dice"] for row in scores.pairs if row["direction"] == "moving onto fixed"}
+    assert list(dice) == ["FIRE affine", "FIRE", "FIRE refined"]
+    assert dice["FIRE"] < 0.8 < 0.93 < dice["FIRE refined"]
+    seconds = {row["method"]: row["seconds"] for row in scores.pairs}
+    assert seconds["FIRE refined"] > seconds["FIRE"]
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_the_gradient_is_that_of_the_objective(ndim: int) -> None:
+    """By central differences in random directions, where some Jacobian determinants are penalised."""
+    pair = made_up_pair(ndim, true_map(ndim))
+    found = registered(pair)
+    level = Level(step=5, smoothing=4, controls=40, iterations=0)
+    comparison = _Comparison(found.moving, found.fixed, found.fixed.data > -0.9, level)
+    still = DisplacementMap(np.zeros((*SHAPE[ndim], ndim)))
+    start = AffineAfterDisplacement(still, AffineMap.identity(ndim))
+    objective = _Objective(start, comparison, level, bending=3.0)
+    rng = np.random.default_rng(1)
+    x = objective.start + rng.normal(0, 40 / SPACING[ndim][0], objective.start.size)
+    x[: ndim * (ndim + 1)] = objective.start[: ndim * (ndim + 1)]
+    lattice = _Lattice(SHAPE[ndim], SPACING[ndim], 40)
+    folding, _ = lattice.folding(x[ndim * (ndim + 1) :].reshape(*lattice.size, ndim))
+    assert folding > 1e-3
+    _, gradient = objective(x)
+    for _ in range(4):
+        direction = rng.normal(size=x.size)
+        change = objective(x + 1e-5 * direction)[0] - objective(x - 1e-5 * direction)[0]
+        assert gradient @ direction == pytest.approx(change / 2e-5, rel=1e-2)  # linear reads have kinks
+
+
+def test_mutual_information_of_what_can_be_counted_by_hand() -> None:
+    two = np.repeat([-1.0, 1.0], 50)
+    known = _MutualInformation(two)
+    assert known(two)[0] == pytest.approx(np.log(2))
+    assert known(-two)[0] == pytest.approx(np.log(2))  # either value tells the other
+    assert known(np.tile([-1.0, 1.0], 50))[0] == pytest.approx(0, abs=1e-12)  # independent
+    assert known(np.full(100, 0.3))[0] == pytest.approx(0, abs=1e-12)
+    four = np.repeat([-1.0, -0.3, 0.3, 1.0], 25)
+    assert _MutualInformation(four)(four)[0] == pytest.approx(np.log(4), abs=1e-3)
+
+
+def test_bending_of_a_parabola() -> None:
+    """u = c x^2 / 2 voxels along the first axis has the second derivative c / spacing in 1/mm."""
+    lattice = _Lattice((30, 20), (2.0, 3.0), 12.0)
+    points = grid_points((30, 20))
+    parabola = np.stack([0.04 * points[..., 0] ** 2 / 2, np.zeros((30, 20))], axis=-1)
+    controls = lattice.fit(parabola)
+    np.testing.assert_allclose(lattice.displacement(controls), parabola, atol=1e-9)
+    assert lattice.bending(controls)[0] == pytest.approx((0.04 / 2) ** 2)
+    twisted = np.stack([np.zeros((30, 20)), 0.05 * points[..., 0] * points[..., 1]], axis=-1)
+    # d2 (3 v) / dx dy = 3 * 0.05 / (2 * 3), counted for xy and yx.
+    assert lattice.bending(lattice.fit(twisted))[0] == pytest.approx(2 * 0.025**2)
+    affine = points @ np.array([[0.1, 0.2], [-0.3, 0.1]]) + 4
+    assert lattice.bending(lattice.fit(affine))[0] == pytest.approx(0, abs=1e-12)
+
+
+def test_folding_counts_what_the_volume_falls_short_of() -> None:
+    """u = -0.9 x along the first axis: a determinant of 0.1 everywhere, 0.1 below the least allowed."""
+    lattice = _Lattice((30, 20), (2.0, 3.0), 12.0)
+    points = grid_points((30, 20))
+    squeezed = np.stack([-0.9 * points[..., 0], np.zeros((30, 20))], axis=-1)
+    assert lattice.folding(lattice.fit(squeezed))[0] == pytest.approx(0.1**2)
+    assert lattice.folding(lattice.fit(squeezed / 2))[0] == 0
+
+
+CHEST = 72.0  # radius in mm around a ventricle
+
+
+def short_axis(cavity: float, wall: float) -> tuple[np.ndarray, np.ndarray]:
+    """A left ventricle in its slice, radii in mm: the image, and its labels (1 cavity, 2 wall)."""
+    distance = np.linalg.norm(from_middle() * SPACING[2], axis=-1)
+    labels = np.select([distance < cavity, distance < wall], [1, 2])
+    grey = np.select([labels == 1, labels == 2, distance < CHEST], [300.0, 60.0, 150.0])
+    return gaussian_filter(grey, 0.7).astype(np.float32), labels.astype(np.uint8)
+
+
+def from_middle() -> np.ndarray:
+    return grid_points(SHAPE[2]) - (np.asarray(SHAPE[2]) - 1) / 2
+
+
+def contraction(before: tuple[float, float], after: tuple[float, float]) -> Pair:
+    """Two phases of a ventricle with these radii of cavity and wall."""
+    (moving, moving_labels), (fixed, fixed_labels) = short_axis(*before), short_axis(*after)
+    return Pair("made up", "ED", "nobody", as_image(moving), as_image(fixed), moving_labels, fixed_labels)
+
+
+def worst_dice(pair: Pair, model: KnownModel) -> float:
+    """Of the cavity and the wall after refining."""
+    found = refine(registered(pair, model), search_for(model))
+    to_moving, _ = pair.in_voxels(found.to_moving, found.to_fixed)
+    warped = pull(pair.moving_labels, to_moving(grid_points(SHAPE[2])), nearest=True)
+    return min(metrics.dice(warped == label, pair.fixed_labels == label) for label in (1, 2))
+
+
+def test_a_model_of_hearts_is_refined_as_finely_as_a_wall_thickens() -> None:
+    pair, model = contraction((24, 32), (20, 30)), KnownModel(SHAPE[2], SPACING[2])
+    assert worst_dice(pair, model) < 0.93
+    model.preprocessing["slices_last"] = True
+    assert worst_dice(pair, model) > 0.95
+
+
+def test_refining_hearts_starts_from_the_nonrigid_part_of_either_direction() -> None:
+    """The walls move farther than mutual information sees; one direction of the model knows how far."""
+    before, after = (40.0, 52.0), (28.0, 44.0)
+    distance = np.linalg.norm(from_middle() * SPACING[2], axis=-1)
+    stretch = np.interp(distance, (0, *after, CHEST), (0, *before, CHEST)) / distance.clip(1e-6)
+    known = (np.eye(2, 3), (stretch - 1)[..., np.newaxis] * from_middle())
+
+    def heart_model(**knowing: tuple[np.ndarray, np.ndarray]) -> KnownModel:
+        model = KnownModel(SHAPE[2], SPACING[2], **knowing)
+        model.preprocessing["slices_last"] = True
+        return model
+
+    assert worst_dice(contraction(before, after), heart_model()) < 0.8
+    assert worst_dice(contraction(before, after), heart_model(a_to_b=known)) > 0.95
+    assert worst_dice(contraction(after, before), heart_model(b_to_a=known)) > 0.95
