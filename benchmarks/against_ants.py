@@ -2,10 +2,10 @@
 
     python benchmarks/against_ants.py --model DIR --moving M.nii.gz --fixed F.nii.gz [--repeats 3] [--threads N]
 
-Our command and a script that uses ANTs alone (`ants_pair.py`: affine and SyN with the settings of `fire_tf.evaluation.ants`,
-from one start, both directions written) run in turn, each in a process of its own from its start to its end, so that a
-busy machine slows them alike. What the images show decides how long ANTs iterates, and does not matter to ours: for our
-times an untrained model does as well as a trained one (``--untrained CONFIG`` makes one).
+Our command and a script that uses ANTs alone (`ants_pair.py`: affine and SyN with the settings for heads of
+`fire_tf.evaluation.ants`, from one start, both directions written) run in turn, each in a process of its own from its
+start to its end, so that a busy machine slows them alike. What the images show decides how long ANTs iterates, and does
+not matter to ours: for our times an untrained model does as well as a trained one (``--untrained CONFIG`` makes one).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from child_process import Cost, cost
 
-from fire_tf.evaluation.ants import AFFINE, BRAINS
+from fire_tf.evaluation.ants import AFFINE, SETTINGS
 
 ANTS = Path(__file__).with_name("ants_pair.py")
 NAMES = ("fire_tf.register", "ANTs")
@@ -28,7 +28,7 @@ NAMES = ("fire_tf.register", "ANTs")
 def measure(options: argparse.Namespace, model: Path, folder: Path) -> np.ndarray:
     """Costs (repeats, 2, 3) of our command and of ANTs."""
     settings = folder / "settings.json"
-    settings.write_text(json.dumps([AFFINE, BRAINS.syn]))
+    settings.write_text(json.dumps([AFFINE, SETTINGS["heads"].syn]))
     files = [str(options.moving), str(options.fixed)]
     ours = [sys.executable, "-m", "fire_tf.register", "--model", str(model), *options.extra.split()]
     ours += ["--moving", files[0], "--fixed", files[1], "--output-prefix", f"{folder}/fire_"]

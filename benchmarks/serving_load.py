@@ -28,8 +28,11 @@ from pathlib import Path
 import numpy as np
 
 from fire_tf.model.fire import FIRE
-from fire_tf.networks.networks import AffineNetwork, Decoder, Encoder, NonRigidNetwork, TransformationNetwork
-from fire_tf.serving.export import export_model
+from fire_tf.networks.affine import AffineNetwork
+from fire_tf.networks.nonrigid import NonRigidNetwork
+from fire_tf.networks.synthesis import Decoder, Encoder
+from fire_tf.networks.transformation import TransformationNetwork
+from fire_tf.serving.saved_model.export import export_model
 from fire_tf.serving.transports import Server, connect, describe
 
 import tensorflow as tf  # isort: skip  (after the package, which quietens it)

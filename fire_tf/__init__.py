@@ -5,11 +5,11 @@ Where the paper's symbols are found:
 ======================================  ==========================================================
 the paper                               here
 ======================================  ==========================================================
-G                                       `fire_tf.networks.networks.Encoder`
-F_{A→B}, F_{B→A}                        `fire_tf.networks.networks.Decoder`
-T_{A→B}, T_{B→A}                        `fire_tf.networks.networks.TransformationNetwork`
-T^af (affine part of T)                 `fire_tf.networks.networks.AffineNetwork`
-T^nr (non-rigid part of T)              `fire_tf.networks.networks.NonRigidNetwork`
+G                                       `fire_tf.networks.synthesis.Encoder`
+F_{A→B}, F_{B→A}                        `fire_tf.networks.synthesis.Decoder`
+T_{A→B}, T_{B→A}                        `fire_tf.networks.transformation.TransformationNetwork`
+T^af (affine part of T)                 `fire_tf.networks.affine.AffineNetwork`
+T^nr (non-rigid part of T)              `fire_tf.networks.nonrigid.NonRigidNetwork`
 φ_{A→B}, φ_{B→A}                        ``a_to_b``, ``b_to_a``: pull-backs, see `fire_tf.networks.spatial`
 φ^af                                    ``affine_a_to_b``: ``(batch, n, n+1)``, centred voxels
 φ^nr                                    ``nonrigid_a_to_b``: ``(batch, *spatial, n)``, voxels
@@ -31,8 +31,7 @@ from typing import TYPE_CHECKING, Any
 from fire_tf.compat import environment as _environment
 from fire_tf.compat.version import __version__
 
-_environment.check_environment()
-_environment.quieten_tensorflow()
+_environment.prepare()
 
 if TYPE_CHECKING:
     from fire_tf.config.loading import load_config
@@ -41,7 +40,7 @@ if TYPE_CHECKING:
     from fire_tf.model.fire import FIRE
     from fire_tf.model.storage import load_model
     from fire_tf.registration.user_images import Options, register_images
-    from fire_tf.serving.export import export_model
+    from fire_tf.serving.saved_model.export import export_model
 
 # Public name -> the module that holds it.
 _LAZY = {
@@ -49,7 +48,7 @@ _LAZY = {
     "InputError": "fire_tf.files.errors",
     "Options": "fire_tf.registration.user_images",
     "apply_transform": "fire_tf.geometry.resampling",
-    "export_model": "fire_tf.serving.export",
+    "export_model": "fire_tf.serving.saved_model.export",
     "load_config": "fire_tf.config.loading",
     "load_model": "fire_tf.model.storage",
     "register_images": "fire_tf.registration.user_images",

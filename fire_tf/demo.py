@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fire_tf.files.errors import exit_cleanly
+from fire_tf.files.outputs import unused_folder
 
 
 @exit_cleanly
@@ -23,7 +24,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m fire_tf.
     options = parser.parse_args(arguments)
     # TensorFlow takes seconds to load, which a request for help and a wrong option need not wait for.
     from fire_tf.config.loading import load_config
-    from fire_tf.evaluation.demonstration import demonstrate, unused_folder
+    from fire_tf.evaluation.demonstration import demonstrate
 
     demonstrate(load_config("demo", options.overrides), unused_folder(options.output), quiet=options.quiet)
 

@@ -37,6 +37,16 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         action="store_true",
         help="the paper's table of this experiment: ours beside the paper's figures, ANTs on the same pairs, pictures",
     )
+    _add_pairs(parser)
+    _add_measures(parser)
+    parser.add_argument(
+        "--output", type=Path, help="folder for what is written (default: evaluation/ beside the model)"
+    )
+    return parser
+
+
+def _add_pairs(parser: argparse.ArgumentParser) -> None:
+    """The options that say which pairs are measured."""
     source = parser.add_mutually_exclusive_group()
     source.add_argument(
         "--pairs", type=Path, help="folder of pairs that come already deformed, with its pairs.csv"
@@ -66,6 +76,10 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--moving-modality", help="modality of the moving images (default: the model's modality A)"
     )
+
+
+def _add_measures(parser: argparse.ArgumentParser) -> None:
+    """The options that say what is measured on them besides the model."""
     parser.add_argument(
         "--refine",
         action="store_true",
@@ -86,10 +100,6 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         action="store_true",
         help="also compare the synthesised images of the split's subjects with a grey value table",
     )
-    parser.add_argument(
-        "--output", type=Path, help="folder for what is written (default: evaluation/ beside the model)"
-    )
-    return parser
 
 
 @exit_cleanly

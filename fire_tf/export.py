@@ -3,8 +3,8 @@
     python -m fire_tf.export --model runs/t1_flair_2d --output served/fire
 
 writes ``served/fire/<version>/``, the version being one more than the highest that is there. It loads in a process
-that has nothing but TensorFlow; `fire_tf.serving.signatures` tells its signatures, ``fire_tf.client`` uses them. The
-folder appears whole or not at all, so a running server may watch ``served/fire``.
+that has nothing but TensorFlow; `fire_tf.serving.saved_model.signatures` tells its signatures, ``fire_tf.client`` uses
+them. The folder appears whole or not at all, so a running server may watch ``served/fire``.
 
 ``--canvas 256x256`` adds a canvas, for images larger than the one that the model was trained on, or a smaller one,
 which is quicker; may be repeated. An image is registered on the smallest canvas that holds it.
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m fire_tf.
     canvases = [_canvas(text) for text in chosen.canvas]
     check_writable(chosen.output)
     # TensorFlow takes seconds to load, which a request for help and a wrong option need not wait for.
-    from fire_tf.serving.export import export_folder
+    from fire_tf.serving.saved_model.export import export_folder
 
     print(export_folder(chosen.model, chosen.output, canvases=canvases, version=chosen.version))
 

@@ -23,8 +23,8 @@ from typing import Any
 import grpc
 import numpy as np
 
-from fire_tf.serving.export import WARMUP
 from fire_tf.serving.messages import PREDICT, PredictionLog, PredictRequest, PredictResponse, Tensor
+from fire_tf.serving.saved_model.export import WARMUP
 
 import tensorflow as tf  # isort: skip  (after the package, which quietens it)
 from tensorflow.core.framework.tensor_pb2 import TensorProto  # isort: skip

@@ -8,7 +8,10 @@ from typing import Any
 import numpy as np
 
 from fire_tf.model.fire import FIRE
-from fire_tf.networks.networks import AffineNetwork, Decoder, Encoder, NonRigidNetwork, TransformationNetwork
+from fire_tf.networks.affine import AffineNetwork
+from fire_tf.networks.nonrigid import NonRigidNetwork
+from fire_tf.networks.synthesis import Decoder, Encoder
+from fire_tf.networks.transformation import TransformationNetwork
 
 import tensorflow as tf  # isort: skip  (after the package, which quietens it)
 
@@ -100,7 +103,7 @@ def images(rank: int = 2, count: int = 4, batch: int = 2) -> tf.data.Dataset:
 
 def values(variables: Sequence[tf.Variable]) -> list[np.ndarray]:
     """What the variables hold now."""
-    return [np.array(variable) for variable in variables]
+    return [variable.numpy().copy() for variable in variables]
 
 
 def equal(left: Sequence[np.ndarray], right: Sequence[np.ndarray]) -> bool:

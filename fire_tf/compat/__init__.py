@@ -1,0 +1,1 @@
+"""The environment, and libraries that do not work as they come."""

@@ -1,15 +1,13 @@
-"""The one door to voxelmorph, neurite and TensorFlow Addons.
+"""The one door to voxelmorph and neurite.
 
-Write ``from fire_tf.compat.voxelmorph import ne, tfa, vxm``. Nothing else in the package imports these three,
-because none of them imports as it is:
+Write ``from fire_tf.compat.voxelmorph import ne, vxm``. Nothing else in the package imports these two, because neither
+imports as it is:
 
 - neurite 0.2 decorates constructors at import with ``inspect.getargspec(func)``, which Python 3.11 no longer
   has, and unpacks four values; ``getfullargspec`` gives seven, of which they are the first four.
 - neurite and voxelmorph choose PyTorch, not TensorFlow, where ``NEURITE_BACKEND`` or ``VXM_BACKEND`` says so.
 - neurite imports scikit-learn for one principal component analysis that we never call, which takes a second of
   every start; where it cannot be imported, neurite goes on without it.
-- TensorFlow Addons warns twice at import that its development has ended. The version is pinned and we use one
-  layer of it, so the notice tells a user nothing to act on; its other warnings are left alone.
 
 Each change lasts while the imports run and is undone afterwards.
 """
@@ -23,7 +21,6 @@ from contextlib import contextmanager
 from typing import Any
 
 _BACKEND_VARIABLES = ("NEURITE_BACKEND", "VXM_BACKEND")
-_TFA_NOTICE = r"\s*TensorFlow Addons \(TFA\) has ended development"
 
 
 @contextmanager
@@ -69,18 +66,8 @@ def _without_sklearn() -> Iterator[None]:
         del sys.modules["sklearn"]
 
 
-@contextmanager
-def _without_end_of_life_notice() -> Iterator[None]:
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=_TFA_NOTICE, category=UserWarning)
-        yield
-
-
 with _four_value_getargspec(), _tensorflow_backend(), _without_sklearn():
     import neurite as ne
     import voxelmorph as vxm
 
-with _without_end_of_life_notice():
-    import tensorflow_addons as tfa
-
-__all__ = ["ne", "tfa", "vxm"]
+__all__ = ["ne", "vxm"]

@@ -2,53 +2,99 @@
 
 ``load_config("demo", ["data.canvas=[64, 64]"])`` gives a frozen `Config`. An unknown key, a wrong type or a
 value out of range is an `InputError` of one line with the file and the key's full path.
+
+``base: NAME_OR_PATH`` in a file (one that comes along, or a path seen from the file) lays it over another config,
+which may have a base itself: sections are merged key by key, and everything else replaces what the base has.
+``stages: {paper: {steps: 30}}`` changes the base's entry of that name and leaves the others.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
+from functools import cache, reduce
 from pathlib import Path
+from typing import Any
 
 import yaml
+from pydantic import TypeAdapter, ValidationError
 
+from fire_tf.config.messages import one_line, shown
 from fire_tf.config.schema import Config
-from fire_tf.config.typed_yaml import build, override, read_mapping, to_plain
+from fire_tf.config.yaml_sections import merged, override, read_mapping
 from fire_tf.files.errors import InputError
+from fire_tf.files.outputs import write_file
 
 
 def load_config(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """Read a config and apply ``overrides`` ("data.root=images", "stages.0.steps=10"; values are YAML).
 
     Raises:
-        InputError: no such config, unknown key, wrong type or value out of range.
+        InputError: no such config or base, unknown key, wrong type or value out of range.
     """
     path = find_config(name_or_path)
-    source = " ".join([str(path), *(f"--set {assignment}" for assignment in overrides)])
+    source = str(path)
     try:
-        mapping = read_mapping(path)
+        layers = _with_bases(path)
+        source = ", based on ".join(map(str, layers))
+        source = " ".join([source, *(f"--set {assignment}" for assignment in overrides)])
+        mapping = reduce(merged, reversed(layers.values()))
         for assignment in overrides:
             override(mapping, assignment)
-        return build(Config, mapping)
+        return _schema().validate_python(mapping)
+    except ValidationError as error:
+        raise InputError(f"{source}: {one_line(error, Config)}") from None
     except InputError as error:
         raise InputError(f"{source}: {error}") from None
 
 
+@cache
+def _schema() -> TypeAdapter[Config]:
+    return TypeAdapter(Config)
+
+
+def _with_bases(path: Path) -> dict[Path, dict[str, Any]]:
+    """What the file holds, then its base, the base's base and so on."""
+    layers = {path: read_mapping(path)}
+    while "base" in layers[path]:
+        base = _find_base(layers[path].pop("base"), path)
+        if any(base.samefile(other) for other in layers):
+            raise InputError(f"base: a circle, {' -> '.join(map(str, [*layers, base]))}")
+        path = base
+        try:
+            layers[path] = read_mapping(path)
+        except InputError as error:
+            raise InputError(f"base {path}: {error}") from None
+    return layers
+
+
+def _find_base(name: object, path: Path) -> Path:
+    if not isinstance(name, str):
+        raise InputError(f"base: expected the name or the path of a config, got {shown(name)}")
+    beside = path.parent / name
+    if beside.is_file():
+        return beside
+    shipped = _shipped_configs()
+    if name not in shipped:
+        raise InputError(
+            f"base: {beside}: no such file, and {name!r} is not one of the configs that come along: "
+            f"{', '.join(sorted(shipped))}"
+        )
+    return shipped[name]
+
+
 def save_config(config: Config, path: str | Path) -> None:
-    """Write the whole config, defaults included; `load_config` gives an equal one back."""
-    path = Path(path)
-    beside = path.with_name(f".{path.name}.partial")
-    beside.write_text(
-        yaml.safe_dump(to_plain(config), sort_keys=False, allow_unicode=True, default_flow_style=None),
-        encoding="utf-8",
-    )
-    os.replace(beside, path)
+    """Write the whole config, defaults included and without a base; `load_config` gives an equal one back."""
+    text = yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True, default_flow_style=None)
+    write_file(path, lambda beside: beside.write_text(text, encoding="utf-8"))
 
 
 def recipe_differences(one: Config, other: Config) -> list[str]:
-    """Keys in which two configs train differently; where the images lie and how many threads work does not count."""
-    ignored = {"name", "data", "validation", "threads"}
+    """Keys in which two configs train differently.
+
+    Where the images lie, how many threads work and what is done with the model afterwards does not count.
+    """
+    ignored = {"name", "data", "validation", "threads", "search", "ants"}
     keys = [key.name for key in fields(Config) if key.name not in ignored]
     return [key for key in keys if getattr(one, key) != getattr(other, key)]
 

@@ -5,27 +5,35 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
-from fire_tf.config.typed_yaml import (
-    Between,
-    MultipleOf,
-    Ordered,
-    ScalarAllowed,
-    nearest,
+from pydantic import ConfigDict, Field
+
+from fire_tf.config.kinds import (
+    Count,
+    Degrees,
+    Flag,
+    Fraction,
+    Natural,
+    NotNegative,
+    Number,
+    PerAxis,
+    Positive,
+    Range,
+    Shear,
+    Voxels,
+    Whole,
+    within,
 )
+from fire_tf.config.messages import nearest
 
 Split = Literal["train", "validate", "test"]
 Group = Literal["affine", "nonrigid", "synthesis"]
 Objective = Literal["aligned", "known", "paper"]
+Organ = Literal["heads", "hearts"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 
-Count = Annotated[int, Between(1)]
-NotNegative = Annotated[float, Between(0)]
-Fraction = Annotated[float, Between(0, 1)]
-Positive = Annotated[float, Between(0, open_low=True)]
-Degrees = Annotated[float, Between(0, 180)]
-Shear = Annotated[float, Between(-1, 1)]
+_FROM_SOURCE: Any = None  # a default that follows from `DataConfig.source`, for __post_init__ to fill in
 
 
 @dataclass(frozen=True)
@@ -44,15 +52,19 @@ class DataConfig:
     modality_a: str = "T1"  # folders: SUBJECT/T1.nii.gz; mrbrains: T1, IR or FLAIR; acdc: ED or ES
     modality_b: str = "FLAIR"
     labels: str | None = None  # folders: SUBJECT/seg.nii.gz; mrbrains and acdc know their own
-    structures: dict[int, str] = field(default_factory=dict)  # label value -> name
+    structures: dict[Whole, str] = field(default_factory=dict)  # label value -> name
     split: dict[str, tuple[str, ...]] = field(default_factory=dict)  # subjects; absent means the source's own
     ndim: Literal[2, 3] = 2
-    spacing: Annotated[tuple[Positive, ...], ScalarAllowed()] = (1.28,)
-    canvas: Annotated[tuple[Annotated[int, MultipleOf(4)], ...], ScalarAllowed()] = (192,)
+    spacing: PerAxis[Positive] = (1.28,)
+    canvas: PerAxis[Voxels] = (192,)
     min_tissue: Fraction = 0.05  # 2D: slices whose tissue fills a smaller fraction of the canvas are left out
-    percentile: Annotated[float, Between(50, 100)] = 99.5  # of the tissue, becomes +1
+    percentile: Annotated[Number, within(50, 100)] = 99.5  # of the tissue, becomes +1
     cache: str = "cache"
     phantom_subjects: Count = 8  # source phantom: how many to generate
+    # whether A and B of a subject lie on each other; those of acdc are two phases of a beat and do not
+    pairing: Literal["registered", "unaligned"] = _FROM_SOURCE
+    # the axis of a volume in RAS order that its slices are counted along; by default thickest for acdc, else last
+    slice_axis: Literal["last", "thickest"] = _FROM_SOURCE
 
     def __post_init__(self) -> None:
         for name in ("spacing", "canvas"):
@@ -71,11 +83,10 @@ class DataConfig:
             raise ValueError(f"{needed}: missing, source {self.source} needs it")
         if self.labels is not None and self.source in ("mrbrains", "acdc"):
             raise ValueError(f"labels: source {self.source} knows its own, leave the key out")
-
-    @property
-    def cine(self) -> bool:
-        """Whether a subject is a beating heart: its images are phases, which are not aligned with each other."""
-        return self.source == "acdc"
+        own = "unaligned" if self.source == "acdc" else "registered"
+        if self.pairing not in (None, own):
+            raise ValueError(f"pairing: source {self.source} has {own} images, got {self.pairing}")
+        _fill(self, pairing=own, slice_axis="thickest" if self.source == "acdc" else "last")
 
 
 @dataclass(frozen=True)
@@ -85,44 +96,46 @@ class DeformationConfig:
     A rotation is drawn from its range with a random sign: [10, 20] means 10 to 20 degrees either way.
     """
 
-    rotation: Annotated[tuple[Degrees, Degrees], Ordered()] = (0.0, 0.0)  # degrees, in each coordinate plane
+    rotation: Range[Degrees] = (0.0, 0.0)  # degrees, in each coordinate plane
     # of the canvas, the length of the shift; its direction is random
-    translation: Annotated[tuple[Fraction, Fraction], Ordered()] = (0.0, 0.0)
-    scale: Annotated[tuple[Positive, Positive], Ordered()] = (1.0, 1.0)  # along each axis
-    shear: Annotated[tuple[Shear, Shear], Ordered()] = (0.0, 0.0)
-    peak: Annotated[tuple[NotNegative, NotNegative], Ordered()] = (0.0, 0.0)  # max |u|, voxels
-    control_points: Annotated[int, Between(2)] = 5  # per axis, of the coarse grid that u is interpolated from
+    translation: Range[Fraction] = (0.0, 0.0)
+    scale: Range[Positive] = (1.0, 1.0)  # along each axis
+    shear: Range[Shear] = (0.0, 0.0)
+    peak: Range[NotNegative] = (0.0, 0.0)  # max |u|, voxels
+    control_points: Annotated[Whole, Field(ge=2)] = (
+        5  # per axis, of the coarse grid that u is interpolated from
+    )
 
 
 @dataclass(frozen=True)
 class ShadingConfig:
     """Ranges of the random shading (`fire_tf.data.shading`) of what G sees while the warm-ups train; default: none."""
 
-    strength: Annotated[tuple[NotNegative, NotNegative], Ordered()] = (0.0, 0.0)  # max |ln gain|
-    gamma: Annotated[tuple[Positive, Positive], Ordered()] = (1.0, 1.0)  # exponent of grey values in [0, 1]
+    strength: Range[NotNegative] = (0.0, 0.0)  # max |ln gain|
+    gamma: Range[Positive] = (1.0, 1.0)  # exponent of grey values in [0, 1]
     # standard deviation of the logarithms of a rising curve's slopes; 0 is a straight line
-    curve: Annotated[tuple[NotNegative, NotNegative], Ordered()] = (0.0, 0.0)
+    curve: Range[NotNegative] = (0.0, 0.0)
     # its standard deviation, part of the range
-    noise: Annotated[tuple[Fraction, Fraction], Ordered()] = (0.0, 0.0)
+    noise: Range[Fraction] = (0.0, 0.0)
 
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """Channels and depth of G and F (``filters``, ``residual_blocks``), T_af and T_nr; see `fire_tf.networks.networks`."""
+    """Channels and depth of G and F (``filters``, ``residual_blocks``), T_af and T_nr; see `fire_tf.networks`."""
 
     filters: tuple[Count, Count, Count] = (16, 32, 64)
-    residual_blocks: Annotated[int, Between(0)] = 4
+    residual_blocks: Natural = 4
     dilation_growth: Count = 1  # from one residual block to the next
-    shortcut: bool = True  # G and F pass patches on linearly and normalise in the residual blocks alone
-    shared_transformation: bool = False  # one T for both directions
+    shortcut: Flag = True  # G and F pass patches on linearly and normalise in the residual blocks alone
+    shared_transformation: Flag = False  # one T for both directions
     affine_pooling: Literal["average", "moments", "keypoints"] = "keypoints"
     affine_filters: tuple[Count, ...] = (64, 64, 64)
     affine_maps: Count = 64
     affine_units: Count = 256
-    affine_steps: Annotated[int, Between(0)] = 0  # of Gauss-Newton, after T_af's dense layers
+    affine_steps: Natural = 0  # of Gauss-Newton, after T_af's dense layers
     nonrigid_filters: Count = 48
     nonrigid_dilations: tuple[Count, ...] = (1, 2, 4, 8, 4, 2, 1)
-    nonrigid_steps: Annotated[int, Between(0)] = 0  # and before T_nr's convolutions
+    nonrigid_steps: Natural = 0  # and before T_nr's convolutions
     nonrigid_bending: NotNegative = 7.0  # weight of the bending energy in those: more agrees better both ways
 
 
@@ -163,7 +176,7 @@ class Stage:
     steps: Count
     batch_size: Count
     learning_rate: LearningRates = LearningRates()
-    deform: bool = True  # apply `Config.deformation` to the moving image
+    deform: Flag = True  # apply `Config.deformation` to the moving image
     schedule: Literal["constant", "cosine"] = "constant"
     clip_norm: Positive | None = None  # largest global norm of a group's gradient
 
@@ -190,20 +203,24 @@ class ValidationConfig:
 class Config:
     """A whole run."""
 
+    __pydantic_config__ = ConfigDict(extra="forbid", allow_inf_nan=False)  # of its sections too
+
     name: str
     data: DataConfig
     stages: tuple[Stage, ...]
-    seed: Annotated[int, Between(0)] = 1
+    seed: Natural = 1
     init: str | None = None  # a trained model, or its run folder, whose weights the networks start from
     deformation: DeformationConfig = DeformationConfig()
     common: DeformationConfig = DeformationConfig()
     # axes of the canvas along which half of the draws are mirrored
-    mirror: tuple[Annotated[int, Between(0, 2)], ...] = ()
+    mirror: tuple[Annotated[Whole, within(0, 2)], ...] = ()
     shading: ShadingConfig | None = None
     network: NetworkConfig = NetworkConfig()
     weights: LossWeights = LossWeights()
     validation: ValidationConfig = ValidationConfig()
     threads: Count | None = None  # None: TensorFlow chooses
+    search: Organ = _FROM_SOURCE  # that refines what the model finds; by default hearts for acdc, else heads
+    ants: Organ = _FROM_SOURCE  # the settings of the baseline; likewise
 
     def __post_init__(self) -> None:
         if not self.name or Path(self.name).name != self.name:
@@ -215,6 +232,8 @@ class Config:
         names = [stage.name for stage in self.stages]
         if len(set(names)) != len(names):
             raise ValueError(f"stages: expected different names, got {', '.join(names)}")
+        organ: Organ = "hearts" if self.data.source == "acdc" else "heads"
+        _fill(self, search=organ, ants=organ)
 
 
 def _per_axis(name: str, values: tuple[float, ...], ndim: int) -> tuple[float, ...]:
@@ -223,3 +242,10 @@ def _per_axis(name: str, values: tuple[float, ...], ndim: int) -> tuple[float, .
     if len(values) != ndim:
         raise ValueError(f"{name}: expected {ndim} numbers (ndim), got {list(values)}")
     return values
+
+
+def _fill(section: object, **defaults: Any) -> None:
+    """Give the keys of a frozen section that are absent a value."""
+    for name, value in defaults.items():
+        if getattr(section, name) is None:
+            object.__setattr__(section, name, value)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,15 +19,10 @@ from fire_tf.config.schema import SPLITS, DataConfig
 from fire_tf.data.sources.find import find_subjects
 from fire_tf.data.subjects import SubjectFiles
 from fire_tf.files.errors import InputError
-from fire_tf.geometry.images import (
-    Image,
-    canvas_grid,
-    foreground,
-    normalise,
-    read_frames,
-    read_image,
-    resample,
-)
+from fire_tf.files.outputs import write_file
+from fire_tf.geometry.canvas import canvas_grid, resample
+from fire_tf.geometry.grey_values import foreground, normalise
+from fire_tf.geometry.images import Image, read_frames, read_image
 from fire_tf.geometry.stacks import slices_last
 
 _FORMAT = 1  # raise when the arrays of a cached subject come to mean something else
@@ -73,13 +67,13 @@ def load_subject(config: DataConfig, files: SubjectFiles) -> SubjectArrays:
     """One prepared subject, from the cache or, where there is none that is up to date, from its files."""
     settings, inputs = _hash(_settings(config)), _hash(_stamps(files))
     folder = Path(config.cache)
-    name = files.subject.replace(os.sep, "_")
+    name = files.subject.replace("/", "_")
     cached = folder / f"{name}-{settings}-{inputs}.npz"
     if not cached.is_file():
         arrays = _prepare(config, files)
         for outdated in folder.glob(f"{name}-{settings}-*.npz"):
             outdated.unlink()
-        _write(cached, arrays)
+        write_file(cached, lambda beside: np.savez(beside, **arrays))
     with np.load(cached) as stored:
         arrays = dict(stored)
     labels, phases = arrays.pop("labels", None), arrays.pop("phases", None)
@@ -87,7 +81,7 @@ def load_subject(config: DataConfig, files: SubjectFiles) -> SubjectArrays:
 
 
 def _settings(config: DataConfig) -> list:
-    return [_FORMAT, config.canvas, config.spacing, config.min_tissue, config.percentile]
+    return [_FORMAT, config.canvas, config.spacing, config.min_tissue, config.percentile, config.slice_axis]
 
 
 def _stamps(files: SubjectFiles) -> list:
@@ -106,21 +100,10 @@ def _hash(value: list) -> str:
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:12]
 
 
-def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with beside.open("wb") as file:
-            np.savez(file, **arrays)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
 def _prepare(config: DataConfig, files: SubjectFiles) -> dict[str, np.ndarray]:
     """All images and the labels on one canvas: that of the first image."""
     first = read_image(files.a)
-    if config.cine:
+    if config.slice_axis == "thickest":
         first = slices_last(first)
     if len(config.canvas) == 3 and first.data.shape[2] == 1:
         raise InputError(f"{files.a}: is a single slice, expected a volume (data.ndim is 3)")

@@ -25,13 +25,13 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from fire_tf.compat.voxelmorph import vxm
-from fire_tf.compat.xla_log import quieten_xla
+from fire_tf.compat.quiet import quieten_xla
 from fire_tf.config.schema import DataConfig, DeformationConfig, ShadingConfig
 from fire_tf.data import deformations
 from fire_tf.data.cache import SubjectArrays, load_split
 from fire_tf.data.shading import draw_shading, shade
-from fire_tf.geometry.images import BACKGROUND
+from fire_tf.geometry.grey_values import BACKGROUND
+from fire_tf.networks.spatial import identity_grid, sample_one
 
 _PARALLEL = 2  # elements made at the same time; more would take the cores from training
 _AHEAD = 2  # batches kept ready
@@ -91,7 +91,7 @@ def build_dataset(
     start: number of the first element, so that a run goes on where it stopped.
     shading: ranges of the shading of `shaded_a` and `shaded_b`; None leaves the two out.
     mirror: axes along which both images are mirrored before anything else, each in half of the draws.
-    aligned: whether the images of a pair must be aligned but for D; every source but a cine has no others.
+    aligned: whether the images of a pair must be aligned but for D; registered subjects have no others.
     """
     if moving not in ("a", "b", "either"):
         raise ValueError(f"moving must be 'a', 'b' or 'either', got {moving!r}")
@@ -99,7 +99,7 @@ def build_dataset(
         raise ValueError(f"expected batch_size >= 1 and start >= 0, got {batch_size} and {start}")
     quieten_xla()
     stock = _load_stock(config, split)
-    pairing = "stored" if not config.cine else "same" if aligned else "different"
+    pairing = "stored" if config.pairing == "registered" else "same" if aligned else "different"
     draw = _Draw(stock, deformation, common, moving, seed, pairing, shading, tuple(mirror))
     # The order of steps: numbers are counted, not images, so skipping costs nothing; everything random
     # is then made from (seed, number), so parallel workers cannot change it; the element is drawn,
@@ -243,7 +243,7 @@ class _Draw:
         moves_a: tf.Tensor,
     ) -> dict[str, tf.Tensor]:
         outer, outer_field = self._transform(common, self.common, extent)
-        extent = deformations.map_affine(deformations.invert(outer), extent)
+        extent = deformations.undone(outer, extent)
         affine, field = self._transform(deformation, self.deformation, extent)
         displacement = deformations.displacement(affine, field)
         still = deformations.displacement(outer, outer_field)
@@ -278,4 +278,4 @@ class _Draw:
 def _read(image: tf.Tensor, displacement: tf.Tensor) -> tf.Tensor:
     """The image (*canvas) at every voxel's displaced place, (*canvas, 1) float32; background outside."""
     image = tf.cast(image, tf.float32)[..., tf.newaxis]
-    return vxm.utils.transform(image, displacement, fill_value=BACKGROUND)
+    return sample_one(image, identity_grid(displacement.shape[:-1]) + displacement, fill=BACKGROUND)

@@ -21,6 +21,7 @@ import tensorflow as tf
 
 from fire_tf.compat.voxelmorph import vxm
 from fire_tf.config.schema import DeformationConfig
+from fire_tf.networks.spatial import compose_affine, identity_grid, invert_affine, sample_one
 
 _STEEPEST = 0.95  # u is kept from contracting by more than this along any direction: 1 would fold
 _PER_CONTROL = 4  # slopes are checked at this many points per control interval
@@ -160,30 +161,9 @@ def _steepest_contraction(control: tf.Tensor, canvas: tuple[int, ...], step: flo
     return -tf.reduce_min(diagonal - others)
 
 
-def centred_grid(canvas: Sequence[int]) -> tf.Tensor:
-    """Coordinates of every voxel, (*canvas, n), origin at the canvas centre."""
-    axes = [tf.range(size, dtype=tf.float32) - (size - 1) / 2 for size in canvas]
-    return tf.stack(tf.meshgrid(*axes, indexing="ij"), axis=-1)
-
-
-def map_affine(matrix: tf.Tensor, points: tf.Tensor) -> tf.Tensor:
-    """A(y) for centred coordinates `points` (*shape, n) and A (n, n + 1)."""
-    n = matrix.shape[0]
-    flat = tf.reshape(points, [-1, n])
-    return tf.reshape(tf.matmul(flat, matrix[:, :n], transpose_b=True) + matrix[:, n], tf.shape(points))
-
-
-def invert(matrix: tf.Tensor) -> tf.Tensor:
-    """The inverse of an affine (n, n + 1)."""
-    n = matrix.shape[0]
-    inverse = tf.linalg.inv(matrix[:, :n])
-    return tf.concat([inverse, -tf.matmul(inverse, matrix[:, n:])], axis=1)
-
-
 def displacement(matrix: tf.Tensor, field: tf.Tensor) -> tf.Tensor:
     """D(x) - x (*canvas, n) in voxels, D(x) = A(x + u(x)), from A (n, n + 1) and u (*canvas, n)."""
-    grid = centred_grid(field.shape[:-1])
-    return map_affine(matrix, grid + field) - grid
+    return compose_affine(matrix[tf.newaxis], field[tf.newaxis])[0]
 
 
 def compose(matrix: tf.Tensor, field: tf.Tensor, inner: tf.Tensor) -> tf.Tensor:
@@ -192,4 +172,12 @@ def compose(matrix: tf.Tensor, field: tf.Tensor, inner: tf.Tensor) -> tf.Tensor:
 
     u is interpolated linearly and held constant outside the canvas; A is evaluated there as it is.
     """
-    return displacement(matrix, inner + vxm.utils.transform(field, inner))
+    points = identity_grid(inner.shape[:-1]) + inner
+    return displacement(matrix, inner + sample_one(field, points))
+
+
+def undone(matrix: tf.Tensor, points: tf.Tensor) -> tf.Tensor:
+    """A^-1 (n, n + 1 of A) of centred coordinates `points` (k, n)."""
+    n = matrix.shape[0]
+    inverse = invert_affine(matrix[tf.newaxis])[0]
+    return tf.matmul(points, inverse[:, :n], transpose_b=True) + inverse[:, n]

@@ -15,7 +15,8 @@ import tensorflow as tf
 
 from fire_tf.config.schema import ShadingConfig
 from fire_tf.data.deformations import within
-from fire_tf.geometry.images import BACKGROUND
+from fire_tf.geometry.cosines import cosines
+from fire_tf.geometry.grey_values import BACKGROUND
 
 _ORDERS = 3  # cosines of 0, 1 and 2 half periods along each axis of the canvas
 _KNOTS = 8  # straight pieces of the drawn contrast curve
@@ -77,10 +78,7 @@ def _field(drawn: Shading, canvas: Sequence[int]) -> tf.Tensor:
 
 def _cosines(canvas: tuple[int, ...]) -> np.ndarray:
     """Products of cosines, one per combination of orders but the constant: (cosines, *canvas)."""
-    axes = [
-        [np.cos(np.pi * order * (np.arange(size) + 0.5) / size) for order in range(_ORDERS)]
-        for size in canvas
-    ]
+    axes = [cosines(size, _ORDERS)[0].T for size in canvas]
     products = []
     for orders in list(product(range(_ORDERS), repeat=len(canvas)))[1:]:
         grids = np.meshgrid(*(axis[order] for axis, order in zip(axes, orders, strict=True)), indexing="ij")

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from fire_tf.config.messages import nearest
 from fire_tf.config.schema import SPLITS
-from fire_tf.config.typed_yaml import nearest
 from fire_tf.files.errors import InputError
 
 Splits = Mapping[str, Sequence[str]]

@@ -2,7 +2,7 @@
 
 Settings as well as we could find, for each kind of images (docs/tables.md says how):
 
-- Brains, T1 and FLAIR slices at 1.28 mm: the affine by Mattes mutual information (32 bins, every voxel sampled)
+- Heads, T1 and FLAIR slices at 1.28 mm: the affine by Mattes mutual information (32 bins, every voxel sampled)
   as rigid, similarity, affine, each over the pyramid 6-4-2-1, the best of three starts turned by 0 and +-20
   degrees about the centres of mass; SyN from there with mutual information (16 bins), step 0.1, field
   smoothing 9 (its default, 3, is weaker: the heads are deformed smoothly).
@@ -24,10 +24,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fire_tf.evaluation.methods import Result, Stopwatch
+from fire_tf.evaluation.methods import Result
 from fire_tf.evaluation.pairs import Pair
 from fire_tf.files.errors import InputError
 from fire_tf.geometry.point_maps import AffineAfterDisplacement, AffineMap, Chain, DisplacementMap
+from fire_tf.measures.timing import Stopwatch
 
 AFFINE = {
     "aff_metric": "mattes",
@@ -55,20 +56,22 @@ class AntsSettings(NamedTuple):
 
 
 _MUTUAL_INFORMATION = {"syn_metric": "mattes", "total_sigma": 0}
-BRAINS = AntsSettings(
-    angles=(0.0, -20.0, 20.0),
-    centred=True,
-    onward=True,
-    syn=_MUTUAL_INFORMATION
-    | {"syn_sampling": 16, "flow_sigma": 9, "grad_step": 0.1, "reg_iterations": (100, 70, 20)},
-)
-HEARTS = AntsSettings(
-    angles=(0.0,),
-    centred=False,
-    onward=False,
-    syn=_MUTUAL_INFORMATION
-    | {"syn_sampling": 32, "flow_sigma": 3, "grad_step": 1.0, "reg_iterations": (100, 100, 100, 50)},
-)
+SETTINGS: Mapping[str, AntsSettings] = {
+    "heads": AntsSettings(
+        angles=(0.0, -20.0, 20.0),
+        centred=True,
+        onward=True,
+        syn=_MUTUAL_INFORMATION
+        | {"syn_sampling": 16, "flow_sigma": 9, "grad_step": 0.1, "reg_iterations": (100, 70, 20)},
+    ),
+    "hearts": AntsSettings(
+        angles=(0.0,),
+        centred=False,
+        onward=False,
+        syn=_MUTUAL_INFORMATION
+        | {"syn_sampling": 32, "flow_sigma": 3, "grad_step": 1.0, "reg_iterations": (100, 100, 100, 50)},
+    ),
+}
 
 
 class Ants:
@@ -79,7 +82,7 @@ class Ants:
 
     def __init__(
         self,
-        settings: AntsSettings = BRAINS,
+        settings: AntsSettings = SETTINGS["heads"],
         *,
         starts: int | None = None,
         seed: int = 1,

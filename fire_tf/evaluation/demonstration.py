@@ -5,7 +5,6 @@ One image of a pair of the test split is moved by seeded random deformations; T1
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,13 +14,13 @@ from fire_tf.config.schema import SPLITS, Config
 from fire_tf.data.cache import load_split
 from fire_tf.evaluation.drawn_pairs import draw_pairs
 from fire_tf.evaluation.measure import evaluate, write_scores
-from fire_tf.evaluation.methods import Fire, Method, Unaligned
+from fire_tf.evaluation.methods import Method, TrainedModel, Unaligned
 from fire_tf.evaluation.pairs import Pair
 from fire_tf.evaluation.scoring import Scores
 from fire_tf.evaluation.summary import MEAN, format_summary, summarise
 from fire_tf.model.fire import FIRE
-from fire_tf.pictures.figures import draw_registration
 from fire_tf.registration.pair import register_pair
+from fire_tf.registration.results import draw_alignment
 from fire_tf.training.run import train
 
 PAIRS = 32
@@ -42,14 +41,14 @@ def demonstrate(config: Config, folder: Path, *, quiet: bool = False) -> None:
 
 def measure(model: FIRE, config: Config, folder: Path) -> None:
     """Register pairs of the test split, print their scores, write ``evaluation/`` and ``demo.png``."""
-    a, b = names = config.data.modality_a, config.data.modality_b
+    a, b = config.data.modality_a, config.data.modality_b
     pairs = list(draw_pairs(config, "test", PAIRS, SEED, a))
     directions = (f"{a} onto {b}", f"{b} onto {a}")
-    methods: list[Method] = [Unaligned(), Fire(model)]
+    methods: list[Method] = [Unaligned(), TrainedModel(model)]
     scores = evaluate(pairs, methods, structures=config.data.structures, directions=directions)
     write_scores(scores, folder / "evaluation")
     shown = typical_pair(pairs, scores)
-    draw_registration(register_pair(model, shown.moving, shown.fixed), folder / "demo.png", names)
+    draw_alignment(register_pair(model, shown.moving, shown.fixed), folder / "demo.png")
     before, after = (mean_dice(scores, method) for method in ("unaligned", "FIRE"))
     print("\n" + format_summary(summarise(scores)))
     print(f"\nmean Dice of {len(pairs)} pairs in both directions: {before:.1f} % before, {after:.1f} % after")
@@ -68,9 +67,3 @@ def typical_pair(pairs: Sequence[Pair], scores: Scores) -> Pair:
     largest = sorted(pairs, key=lambda pair: np.count_nonzero(pair.fixed_labels))[-max(1, len(pairs) // 3) :]
     dice = {str(row["pair"]): float(row["dice"]) for row in scores.pairs if row["method"] == "FIRE"}
     return sorted(largest, key=lambda pair: dice[pair.name])[len(largest) // 2]
-
-
-def unused_folder(folder: Path) -> Path:
-    """The folder, or the first of folder-2, folder-3, ... where it exists already."""
-    numbered = (folder.with_name(f"{folder.name}-{number}") for number in itertools.count(2))
-    return next(path for path in itertools.chain([folder], numbered) if not path.exists())

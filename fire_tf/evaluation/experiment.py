@@ -10,10 +10,10 @@ from pathlib import Path
 
 from fire_tf.config.loading import load_config, recipe_differences
 from fire_tf.config.schema import Config, Split
-from fire_tf.evaluation.ants import BRAINS, HEARTS, Ants
+from fire_tf.evaluation.ants import SETTINGS, Ants
 from fire_tf.evaluation.drawn_pairs import draw_pairs
 from fire_tf.evaluation.measure import evaluate, write_scores
-from fire_tf.evaluation.methods import Fire, Method, TrueDeformation, Unaligned
+from fire_tf.evaluation.methods import Method, TrainedModel, TrueDeformation, Unaligned
 from fire_tf.evaluation.pairs import Pair, acquired_pairs, read_pairs
 from fire_tf.evaluation.scoring import DEFAULT_STRUCTURES
 from fire_tf.evaluation.slicewise import SliceBySlice
@@ -27,25 +27,27 @@ from fire_tf.model.storage import load_model
 from fire_tf.registration.pair import modalities
 from fire_tf.training.run import train
 
+_PAIRS = 16  # that are drawn unless something else is asked for
+
 
 @dataclass(frozen=True)
 class Experiment:
     """The options of the command, by their names; ``python -m fire_tf.evaluate --help`` says what each means."""
 
-    model: Path | None = None
-    config: str | None = None
-    table: bool = False
-    pairs: Path | None = None
-    split: Split = "test"
-    count: int | None = None
-    seed: int = 1
-    overrides: Sequence[str] = ()
-    moving_modality: str | None = None
-    refine: bool = False
-    baselines: str | None = None
-    ants_starts: Sequence[int] | None = None
-    synthesis: bool = False
-    output: Path | None = None
+    model: Path | None
+    config: str | None
+    table: bool
+    pairs: Path | None
+    split: Split
+    count: int | None
+    seed: int
+    overrides: Sequence[str]
+    moving_modality: str | None
+    refine: bool
+    baselines: str | None
+    ants_starts: Sequence[int] | None
+    synthesis: bool
+    output: Path | None
 
 
 def run_experiment(options: Experiment, *, progress: bool = False) -> Iterator[str]:
@@ -54,8 +56,10 @@ def run_experiment(options: Experiment, *, progress: bool = False) -> Iterator[s
     Raises InputError for options that do not go together, and for a model or pairs that cannot be used.
     """
     config, folder = _subject(options)
-    if options.synthesis and config.data.cine:
-        raise InputError("--synthesis: compares aligned images, and the phases of a heart are not aligned")
+    if options.synthesis and config.data.pairing == "unaligned":
+        raise InputError(
+            f"--synthesis: compares aligned images, and those of {config.name} are not (data.pairing)"
+        )
     ants = _ants(options, config)  # so that a missing package is not found out after the training
     model = _model(options, config, folder)
     output = options.output or folder / "evaluation"
@@ -113,32 +117,26 @@ def _train_where_absent(config: Config, folder: Path, name: str) -> None:
 
 
 def _pairs(options: Experiment, config: Config, moving_modality: str) -> Iterable[Pair]:
-    """The pairs of a folder, or those of a split of the config."""
+    """The pairs of a folder; or from a split of the config those that were acquired unaligned, or pairs drawn
+    from its subjects."""
     if options.pairs:
         return read_pairs(options.pairs)
+    if config.data.pairing == "unaligned":
+        return islice(acquired_pairs(config.data, options.split, moving_modality), options.count)
     count = options.count
-    if count is None and options.table and not config.data.cine:
-        count = PAIRS_DRAWN[config.data.ndim]
-    return split_pairs(config, options.split, count, options.seed, moving_modality)
-
-
-def split_pairs(
-    config: Config, split: Split, count: int | None, seed: int, moving_modality: str
-) -> Iterator[Pair]:
-    """Pairs from a split of the config: the phases of its hearts, or ``count`` (16) pairs drawn from its
-    subjects."""
-    if config.data.cine:
-        return islice(acquired_pairs(config.data, split, moving_modality), count)
-    return draw_pairs(config, split, 16 if count is None else count, seed, moving_modality)
+    if count is None:
+        count = PAIRS_DRAWN[config.data.ndim] if options.table else _PAIRS
+    return draw_pairs(config, options.split, count, options.seed, moving_modality)
 
 
 def _ants(options: Experiment, config: Config) -> list[Method]:
-    if not options.table and options.baselines != "ants":
+    if not (options.table or options.baselines):
         return []
-    if config.data.cine:
-        return [Ants(HEARTS)]
+    settings = SETTINGS[config.ants]
+    if len(settings.angles) == 1:
+        return [Ants(settings)]
     starts = options.ants_starts or ([3, 1] if options.table else [3])
-    return [Ants(BRAINS, starts=number) for number in starts]
+    return [Ants(settings, starts=number) for number in starts]
 
 
 def _methods(
@@ -146,8 +144,9 @@ def _methods(
 ) -> list[Method]:
     """Everything that is measured; stacks of slices are registered slice by slice beside a 2D model, which sees its
     canvas of them where ANTs sees them whole."""
-    fire: Method = Fire(model, moving, refined=options.refine)
-    if config.data.cine and model.ndim == 2:
+    ours: Method = TrainedModel(model, moving, refined=options.refine)
+    stacks = config.data.slice_axis == "thickest" or config.data.pairing == "unaligned"
+    if stacks and model.ndim == 2:
         window = [size * step for size, step in zip(config.data.canvas, config.data.spacing, strict=True)]
-        fire, ants = SliceBySlice(fire, window), [SliceBySlice(method) for method in ants]
-    return [Unaligned(), fire, *ants, TrueDeformation()]
+        ours, ants = SliceBySlice(ours, window), [SliceBySlice(method) for method in ants]
+    return [Unaligned(), ours, *ants, TrueDeformation()]

@@ -7,12 +7,12 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from fire_tf.evaluation.methods import Method
+from fire_tf.evaluation.methods import Method, Result
 from fire_tf.evaluation.pairs import Pair
 from fire_tf.evaluation.scoring import DEFAULT_STRUCTURES, Scores, score
 from fire_tf.evaluation.summary import differences, summarise, write_rows
 from fire_tf.files.errors import InputError
-from fire_tf.pictures.figures import draw_outlines
+from fire_tf.pictures.outlines import Labelled, Warped, draw_outlines
 
 
 def evaluate(
@@ -34,9 +34,8 @@ def evaluate(
         for result in results:
             scores.extend(score(pair, result, structures, directions))
         if pictures:
-            pictures.mkdir(parents=True, exist_ok=True)
             name = re.sub(r"[^\w.-]+", "_", pair.name)
-            draw_outlines(pair, results, structures, directions, pictures / f"{name}.png")
+            draw_outlines(_outlines(pair, results, directions), structures, pictures / f"{name}.png")
         if progress:
             print(f"\r{count} pairs measured", end="", file=sys.stderr, flush=True)
     if progress:
@@ -46,10 +45,20 @@ def evaluate(
     return scores
 
 
+def _outlines(pair: Pair, results: Sequence[Result], directions: tuple[str, str]) -> list[list[Warped]]:
+    """What is drawn of a pair: a row for each direction, a panel for each method."""
+    moving = Labelled(pair.array("moving"), pair.moving_labels, pair.spacing("moving"))
+    fixed = Labelled(pair.array("fixed"), pair.fixed_labels, pair.spacing("fixed"))
+    onto_fixed, onto_moving = directions
+    return [
+        [Warped(f"{onto_fixed}\n{found.method}", moving, fixed, found.to_moving) for found in results],
+        [Warped(f"{onto_moving}\n{found.method}", fixed, moving, found.to_fixed) for found in results],
+    ]
+
+
 def write_scores(scores: Scores, folder: Path) -> None:
-    """Write into ``folder`` the tables ``pairs.csv`` (a row per pair, direction and method), ``labels.csv`` (the same per
-    structure), ``summary.csv`` (mean and sd) and ``differences.csv`` (FIRE less each baseline, with 95 % intervals)."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write the tables ``pairs.csv`` (a row per pair, direction and method), ``labels.csv`` (the same per structure),
+    ``summary.csv`` (mean and sd) and ``differences.csv`` (FIRE less each baseline, 95 % intervals) into a folder."""
     write_rows(folder / "pairs.csv", scores.pairs)
     write_rows(folder / "labels.csv", scores.labels)
     write_rows(folder / "summary.csv", summarise(scores))

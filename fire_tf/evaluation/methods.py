@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from fire_tf.evaluation.pairs import Pair
 from fire_tf.geometry.point_maps import AffineMap, PointMap
+from fire_tf.measures.timing import NOT_TIMED, Stopwatch, Times
 from fire_tf.registration.pair import PairModel, register_pair
 from fire_tf.registration.refine import refine, search_for
-
-
-class Times(NamedTuple):
-    """Wall-clock and CPU seconds."""
-
-    seconds: float
-    cpu_seconds: float
-
-
-NOT_TIMED = Times(float("nan"), float("nan"))
 
 
 @dataclass(frozen=True)
@@ -42,17 +32,6 @@ class Method(Protocol):
     def __call__(self, pair: Pair) -> list[Result]: ...
 
 
-class Stopwatch:
-    """Wall-clock and CPU seconds since it was made."""
-
-    def __init__(self) -> None:
-        self._wall, self._cpu = time.perf_counter(), time.process_time()
-
-    def read(self) -> Times:
-        """Seconds until now."""
-        return Times(time.perf_counter() - self._wall, time.process_time() - self._cpu)
-
-
 class Unaligned:
     """The images as they lie in the world."""
 
@@ -70,7 +49,7 @@ class TrueDeformation:
         return [Result("true deformation", pair.true_to_moving, pair.true_to_fixed)]
 
 
-class Fire:
+class TrainedModel:
     """A trained model, and its affine part alone; with ``refined`` also what refining makes of its answer.
 
     The first pair is run twice: tracing is not timed. The times of the refined result include the model's.

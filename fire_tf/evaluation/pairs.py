@@ -14,7 +14,7 @@ from fire_tf.config.schema import DataConfig, Split
 from fire_tf.data.sources.find import find_subjects
 from fire_tf.files.errors import InputError
 from fire_tf.geometry.images import Image, read_image
-from fire_tf.geometry.point_maps import AffineMap, Chain, InPlane, InverseMap, PointMap, split_affine
+from fire_tf.geometry.point_maps import InverseMap, PointMap, in_voxels, split_affine
 from fire_tf.geometry.stacks import slices_last
 
 
@@ -66,11 +66,8 @@ class Pair:
 
     def in_voxels(self, to_moving: PointMap, to_fixed: PointMap) -> tuple[PointMap, PointMap]:
         """Maps between the two images' worlds (mm, RAS+, 3D points) as maps between their voxels."""
-        moving, fixed = AffineMap(self.moving.affine), AffineMap(self.fixed.affine)
-        return (
-            InPlane(Chain((fixed, to_moving, moving.inverse())), self.ndim),
-            InPlane(Chain((moving, to_fixed, fixed.inverse())), self.ndim),
-        )
+        moving, fixed = self.moving.affine, self.fixed.affine
+        return in_voxels(to_moving, fixed, moving, self.ndim), in_voxels(to_fixed, moving, fixed, self.ndim)
 
 
 def read_pairs(folder: Path) -> Iterator[Pair]:
@@ -91,21 +88,24 @@ def read_pairs(folder: Path) -> Iterator[Pair]:
 
 
 def acquired_pairs(config: DataConfig, split: Split, moving_modality: str) -> Iterator[Pair]:
-    """The two phases of each heart in a split, whole stacks on their own grids (slices last), neither deformed.
+    """The two images of each subject of a split that has unaligned ones, whole stacks on their own grids, neither
+    deformed, the axis of their slices (`DataConfig.slice_axis`) last.
 
-    Raises InputError where the split holds no subject. Only a cine has such pairs: the images of every other
-    source are aligned.
+    Raises InputError where the split holds no subject.
     """
     subjects = find_subjects(config)[split]
     if not subjects:
         raise InputError(f"split {split}: the config names no subject for it")
     for files in subjects:
         if files.phase_labels is None:
-            raise ValueError(f"{files.subject}: its images are aligned, expected the phases of a cine")
-        (a, a_labels), (b, b_labels) = (
-            map(slices_last, _read_labelled(image, labels))
+            raise ValueError(f"{files.subject}: its images are aligned, expected labels of each")
+        stacks = [
+            _read_labelled(image, labels)
             for image, labels in zip((files.a, files.b), files.phase_labels, strict=True)
-        )
+        ]
+        if config.slice_axis == "thickest":
+            stacks = [(slices_last(image), slices_last(labels)) for image, labels in stacks]
+        (a, a_labels), (b, b_labels) = stacks
         pair = Pair(files.subject, "as acquired", files.subject, a, b, a_labels.data, b_labels.data)
         yield pair if moving_modality == config.modality_a else pair.swapped()
 

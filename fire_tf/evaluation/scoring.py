@@ -10,7 +10,8 @@ import numpy as np
 
 from fire_tf.evaluation.methods import Result
 from fire_tf.evaluation.pairs import Pair
-from fire_tf.geometry.point_maps import AffineMap, Chain, PointMap, pull
+from fire_tf.geometry.point_maps import AffineMap, Chain, PointMap
+from fire_tf.geometry.reading import pull
 from fire_tf.measures import metrics
 
 DEFAULT_STRUCTURES = {1: "BS", 2: "CE", 3: "WM"}

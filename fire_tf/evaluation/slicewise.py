@@ -7,10 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from fire_tf.evaluation.methods import Method, Result, Times
+from fire_tf.evaluation.methods import Method, Result
 from fire_tf.evaluation.pairs import Pair
-from fire_tf.geometry.point_maps import AffineMap, Chain, Extruded, PointMap
-from fire_tf.geometry.stacks import SliceMaps, Window, check_same_grid
+from fire_tf.geometry.point_maps import AffineMap
+from fire_tf.geometry.stacks import Part, SliceMaps, slice_by_slice
+from fire_tf.measures.timing import Times
 
 
 class SliceBySlice:
@@ -27,39 +28,39 @@ class SliceBySlice:
     def __call__(self, pair: Pair) -> list[Result]:
         if pair.ndim == 2:
             return self._method(pair)
-        check_same_grid(pair.moving, pair.fixed)
-        window = Window.middle(pair.fixed, self._window)
-        slices = range(pair.fixed.data.shape[2])
-        found = [self._method(_slice(pair, window, index)) for index in slices]
-        return [_stacked(results, window.origin) for results in zip(*found, strict=True)]
+        found = slice_by_slice(lambda part: self._in_stack(pair, part), pair.moving, pair.fixed, self._window)
+        return [_stacked(results) for results in zip(*found, strict=True)]
+
+    def _in_stack(self, pair: Pair, part: Part) -> list[Result]:
+        """What the method finds in a part of the stacks, with maps between the stacks' voxels."""
+        return [
+            replace(
+                result, to_moving=part.in_stack(result.to_moving), to_fixed=part.in_stack(result.to_fixed)
+            )
+            for result in self._method(_part_of(pair, part))
+        ]
 
 
-def _slice(pair: Pair, window: Window, index: int) -> Pair:
-    """The window of the slices number ``index`` as a pair of single slices."""
+def _part_of(pair: Pair, part: Part) -> Pair:
+    """A part of two stacks as a pair of single slices."""
     return replace(
         pair,
-        name=f"{pair.name}_z{index:03d}",
-        moving=window.cut(pair.moving, index),
-        fixed=window.cut(pair.fixed, index),
-        moving_labels=pair.moving_labels[window.rows, window.columns, index],
-        fixed_labels=pair.fixed_labels[window.rows, window.columns, index],
+        name=f"{pair.name}_z{part.index:03d}",
+        moving=part.of(pair.moving),
+        fixed=part.of(pair.fixed),
+        moving_labels=part.of_array(pair.moving_labels),
+        fixed_labels=part.of_array(pair.fixed_labels),
         true_to_fixed=None,
         true_to_moving=None,
     )
 
 
-def _stacked(results: Sequence[Result], origin: np.ndarray) -> Result:
+def _stacked(results: Sequence[Result]) -> Result:
     """What one method found in every slice, as one result; times add up."""
+    voxels = AffineMap.identity(3)
     return Result(
         results[0].method,
-        _in_stack([result.to_moving for result in results], origin),
-        _in_stack([result.to_fixed for result in results], origin),
+        SliceMaps(tuple(result.to_moving for result in results), voxels),
+        SliceMaps(tuple(result.to_fixed for result in results), voxels),
         Times(*(sum(values) for values in zip(*(result.times for result in results), strict=True))),
     )
-
-
-def _in_stack(maps: Sequence[PointMap], origin: np.ndarray) -> SliceMaps:
-    """Maps of points (..., 2) that count from ``origin`` as one of the stack's voxels; no point leaves its slice."""
-    there, back = (AffineMap(np.column_stack([np.eye(2), sign * origin])) for sign in (-1, 1))
-    solid = tuple(Extruded(Chain((there, in_plane, back)), 2) for in_plane in maps)
-    return SliceMaps(solid, AffineMap.identity(3))

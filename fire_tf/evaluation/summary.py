@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -11,6 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from fire_tf.evaluation.scoring import Row, Scores
+from fire_tf.files.outputs import write_file
+from fire_tf.measures.bootstrap import bootstrapped_means
 
 MEAN = "mean"
 """Name of the row that averages the structures: the mean of their means, as each counts the same."""
@@ -26,20 +27,21 @@ _PAIR_MEASURES = (
 )
 _PRINTED = ("distance_mm", "folded_percent", "consistency_mm", "consistency_voxels", "seconds")
 _HEADINGS = ("HD95", "distance", "folded %", "consist. mm", "in voxels", "s per pair")
-_RESAMPLES = 2000
 
 
 def write_rows(path: Path, rows: Sequence[Row]) -> None:
     """Write rows of equal keys as CSV; the file appears whole or not at all."""
-    beside = path.with_name(f".{path.name}.part")
-    with open(beside, "w", newline="") as stream:
+    write_file(path, lambda part: _write_csv(part, rows))
+
+
+def _write_csv(path: Path, rows: Sequence[Row]) -> None:
+    with open(path, "w", newline="") as stream:
         writer = csv.DictWriter(stream, fieldnames=list(rows[0]))
         writer.writeheader()
         writer.writerows(
             {key: f"{value:.6g}" if isinstance(value, float) else value for key, value in row.items()}
             for row in rows
         )
-    os.replace(beside, path)
 
 
 def summarise(scores: Scores) -> list[Row]:
@@ -108,25 +110,17 @@ def differences(
 def _differences(first: list[Row], second: list[Row], seed: int) -> list[Row]:
     names = list(dict.fromkeys(str(row["structure"]) for row in first))
     table = _table(first, names) - _table(second, names)
-    draws = np.random.default_rng(seed).integers(0, len(table), size=(_RESAMPLES, len(table)))
-    with np.errstate(invalid="ignore"):
-        resampled = _column_means(table[draws])
-    means = _column_means(table[np.newaxis])[0]
-    columns = [*names, MEAN]
-    resampled = np.concatenate([resampled, np.nanmean(resampled, axis=1, keepdims=True)], axis=1)
-    low, high = np.nanpercentile(resampled, [2.5, 97.5], axis=0)
     counts = [*(int(count) for count in np.isfinite(table).sum(axis=0)), len(table)]
+    columns = zip([*names, MEAN], *bootstrapped_means(table, seed), counts, strict=True)
     return [
         {
             "structure": name,
             "difference": float(mean),
-            "low": float(bottom),
-            "high": float(top),
+            "low": float(low),
+            "high": float(high),
             "count": count,
         }
-        for name, mean, bottom, top, count in zip(
-            columns, [*means, np.nanmean(means)], low, high, counts, strict=True
-        )
+        for name, mean, low, high, count in columns
     ]
 
 
@@ -137,13 +131,6 @@ def _table(rows: list[Row], structures: list[str]) -> np.ndarray:
     for row in rows:
         table[pairs.index(str(row["pair"])), structures.index(str(row["structure"]))] = float(row["dice"])
     return table
-
-
-def _column_means(tables: np.ndarray) -> np.ndarray:
-    """Means over the pairs of tables (..., pairs, structures), NaN left out; NaN where nothing is left."""
-    known = np.isfinite(tables)
-    count = known.sum(axis=-2)
-    return np.where(count > 0, np.where(known, tables, 0).sum(axis=-2) / np.maximum(count, 1), np.nan)
 
 
 def format_summary(rows: Sequence[Row]) -> str:

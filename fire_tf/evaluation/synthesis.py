@@ -9,7 +9,6 @@ seen the true image.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,43 +18,13 @@ from fire_tf.data.dataset import Sample, load_subjects
 from fire_tf.evaluation.scoring import Row
 from fire_tf.evaluation.summary import write_rows
 from fire_tf.files.errors import InputError
-from fire_tf.geometry.images import BACKGROUND
+from fire_tf.geometry.grey_values import BACKGROUND
+from fire_tf.measures.grey_values import GreyValueTable, correlation
 from fire_tf.measures.metrics import brain_mask
-from fire_tf.pictures.figures import draw_synthesis
+from fire_tf.pictures.synthesis import draw_synthesis
 from fire_tf.registration.pair import PairModel
 
-_BINS = 256
 _BATCH = 8
-
-
-@dataclass(frozen=True)
-class GreyValueTable:
-    """``values[i]`` stands for the i-th of equal bins of [-1, 1]."""
-
-    values: np.ndarray
-
-    @classmethod
-    def fit(cls, source: np.ndarray, target: np.ndarray, mask: np.ndarray) -> GreyValueTable:
-        """The mean of ``target`` per bin of ``source`` over ``mask``; empty bins are interpolated."""
-        bins = _bins(source[mask])
-        counts = np.bincount(bins, minlength=_BINS)
-        if not counts.any():
-            raise ValueError("a grey value table needs at least one voxel in its mask")
-        sums = np.bincount(bins, weights=target[mask], minlength=_BINS)
-        known = np.flatnonzero(counts)
-        return cls(np.interp(np.arange(_BINS), known, sums[known] / counts[known]))
-
-    def __call__(self, source: np.ndarray) -> np.ndarray:
-        return self.values[_bins(source)]
-
-
-def _bins(image: np.ndarray) -> np.ndarray:
-    return np.clip(((image + 1) / 2 * _BINS).astype(int), 0, _BINS - 1)
-
-
-def correlation(first: np.ndarray, second: np.ndarray, mask: np.ndarray) -> float:
-    """Pearson's correlation over ``mask``."""
-    return float(np.corrcoef(first[mask], second[mask])[0, 1])
 
 
 def measure_synthesis(model: PairModel, config: Config, split: Split, folder: Path) -> str:

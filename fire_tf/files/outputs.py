@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import chain, count
 from pathlib import Path
 
 from fire_tf.files.errors import InputError
@@ -23,6 +24,12 @@ def check_writable(folder: Path) -> None:
         raise InputError(f"{folder}: cannot be written to ({existing} is not a folder)")
     if not os.access(existing, os.W_OK | os.X_OK):
         raise InputError(f"{folder}: cannot be written to (no permission)")
+
+
+def unused_folder(folder: Path) -> Path:
+    """The folder, or the first of folder-2, folder-3, ... where it exists already."""
+    numbered = (folder.with_name(f"{folder.name}-{number}") for number in count(2))
+    return next(path for path in chain([folder], numbered) if not path.exists())
 
 
 def write_together(prefix: str, write: Callable[[Path], object]) -> list[Path]:

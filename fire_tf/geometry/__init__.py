@@ -1,0 +1,1 @@
+"""Images, grids, maps of points and transform files, in NumPy; no TensorFlow."""

@@ -11,8 +11,9 @@ import numpy as np
 
 from fire_tf.files.errors import InputError
 from fire_tf.files.outputs import write_file
-from fire_tf.geometry.images import Source, open_image, with_normal
-from fire_tf.geometry.point_maps import AffineMap, Chain, PointMap, grid_slabs, pull
+from fire_tf.geometry.nifti import Source, open_image, with_normal
+from fire_tf.geometry.point_maps import AffineMap, Chain, PointMap, grid_slabs
+from fire_tf.geometry.reading import pull
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ class Grid:
 
 
 def read_grid(source: Source) -> Grid:
-    """The grid of an image; raises InputError as `fire_tf.geometry.images.open_image` does."""
+    """The grid of an image; raises InputError as `fire_tf.geometry.nifti.open_image` does."""
     image = open_image(source)
     shape = (*image.shape, 1)[:3]
     header = _header(image)

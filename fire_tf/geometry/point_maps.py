@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from scipy.ndimage import map_coordinates
+
+from fire_tf.geometry.reading import sample
 
 _HALVINGS = 6  # of a step of Newton's method that leads away
 
@@ -139,6 +140,14 @@ class AffineAfterDisplacement:
         return self.affine(self.inner(points))
 
 
+def in_voxels(world_map: PointMap, target: np.ndarray, source: np.ndarray, ndim: int) -> PointMap:
+    """A map from the target's world to the source's (mm, RAS+) as one between their voxels, within the plane in 2D.
+
+    ``target`` and ``source`` are the two grids' affines (4, 4), voxels to world; points have ``ndim`` coordinates.
+    """
+    return InPlane(Chain((AffineMap(target), world_map, AffineMap(source).inverse())), ndim)
+
+
 def grid_points(shape: Sequence[int]) -> np.ndarray:
     """Voxel indices of a grid as points, ``(*shape, n)``."""
     return np.stack(
@@ -157,37 +166,6 @@ def grid_slabs(shape: Sequence[int], points: int = 1 << 20) -> Iterator[tuple[sl
         indices = grid_points((stop - start, *shape[1:]))
         indices[..., 0] += start
         yield slice(start, stop), indices
-
-
-def sample(field: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """``field`` ``(*shape, c)`` read linearly at points ``(..., n)``, clamped at the edge: ``(..., c)``."""
-    coordinates = np.moveaxis(points, -1, 0)
-    channels = [
-        map_coordinates(field[..., c], coordinates, order=1, mode="nearest", output=np.float64)
-        for c in range(field.shape[-1])
-    ]
-    return np.stack(channels, axis=-1)
-
-
-def pull(image: np.ndarray, points: np.ndarray, *, nearest: bool = False, outside: float = 0.0) -> np.ndarray:
-    """``image`` ``(*shape)`` read at ``points`` ``(*output shape, n)``; beyond its grid the value is
-    ``outside``.
-
-    Linear interpolation gives float32; nearest neighbour keeps the type, so labels stay labels. A point up to
-    half a voxel beyond the outermost voxel centres still belongs to that voxel for ``nearest``.
-    """
-    coordinates = np.moveaxis(points, -1, 0)
-    if nearest:
-        # Rounded here: scipy counts points less than half a voxel beyond the last centre as outside.
-        indices = np.floor(coordinates + 0.5).astype(np.int64)
-        size = np.asarray(image.shape).reshape((-1,) + (1,) * (indices.ndim - 1))
-        inside = np.all((indices >= 0) & (indices < size), axis=0)
-        values = image[tuple(np.clip(indices, 0, size - 1))]
-        return np.where(inside, values, np.asarray(outside, dtype=image.dtype))
-    # grid-constant blends towards the outside: a point on the last voxel must not be lost to rounding.
-    return map_coordinates(
-        image.astype(np.float32, copy=False), coordinates, order=1, mode="grid-constant", cval=outside
-    )
 
 
 def split_affine(displacement: np.ndarray) -> AffineAfterDisplacement:

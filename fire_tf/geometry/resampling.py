@@ -13,9 +13,10 @@ import numpy as np
 from fire_tf.files.errors import InputError
 from fire_tf.files.outputs import check_writable
 from fire_tf.geometry.grids import Grid, check_output_name, keep_time_step, read_grid, write_image
-from fire_tf.geometry.images import Source, check_memory, count_frames, open_image, read_data
 from fire_tf.geometry.names import INTERPOLATIONS
-from fire_tf.geometry.point_maps import PointMap, pull
+from fire_tf.geometry.nifti import Source, check_memory, count_frames, open_image, read_data
+from fire_tf.geometry.point_maps import PointMap
+from fire_tf.geometry.reading import pull
 from fire_tf.geometry.transform_files.fields import Transform, read_transform
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from fire_tf.files.errors import InputError
 from fire_tf.geometry.images import Image
-from fire_tf.geometry.point_maps import AffineMap, PointMap
+from fire_tf.geometry.point_maps import AffineMap, Chain, Extruded, PointMap
 
 _AS_LONG = 0.99  # of the longest voxel edge: headers are float32, equal sizes differ in their last digits
 
@@ -33,39 +34,52 @@ def slices_last(image: Image) -> Image:
     return Image(image.data.transpose(order), image.affine[:, [*order, 3]], image.path)
 
 
-def check_same_grid(moving: Image, fixed: Image) -> None:
-    """Raise InputError where two stacks lie on different grids: their slices do not correspond then."""
+@dataclass(frozen=True)
+class Part:
+    """``rows`` and ``columns`` of voxels of slice number ``index`` of a stack, slices last."""
+
+    rows: slice
+    columns: slice
+    index: int
+
+    def of(self, stack: Image) -> Image:
+        """This part of a stack, in its place in the world."""
+        corner = np.eye(4)
+        corner[:3, 3] = [self.rows.start, self.columns.start, self.index]
+        return Image(
+            self.of_array(stack.data)[..., None], stack.affine @ corner, f"{stack.path}, slice {self.index}"
+        )
+
+    def of_array(self, values: np.ndarray) -> np.ndarray:
+        """This part of an array (X, Y, Z), with two axes."""
+        return values[self.rows, self.columns, self.index]
+
+    def in_stack(self, in_plane: PointMap) -> PointMap:
+        """A map between voxels of this part, points (..., 2), as one between voxels of the stack, points (..., 3)."""
+        origin = np.array([self.rows.start, self.columns.start], dtype=np.float64)
+        there, back = (AffineMap(np.column_stack([np.eye(2), sign * origin])) for sign in (-1, 1))
+        return Extruded(Chain((there, in_plane, back)), 2)
+
+
+Found = TypeVar("Found")
+
+
+def slice_by_slice(
+    register: Callable[[Part], Found], moving: Image, fixed: Image, size: Sequence[float]
+) -> list[Found]:
+    """What ``register`` finds in each slice of two stacks on one grid, slices last.
+
+    It is given the part of either stack that it is to look at: ``size`` (2) mm around the middle, or as much as the
+    slices have, the same of all. Raises InputError where the stacks lie on different grids: their slices do not
+    correspond then.
+    """
     same_shape = moving.data.shape == fixed.data.shape
     if not same_shape or not np.allclose(moving.affine, fixed.affine, atol=1e-3):
         raise InputError(
             f"{moving.path}: lies on another grid than {fixed.path}, so their slices do not correspond"
         )
-
-
-@dataclass(frozen=True)
-class Window:
-    """The same part of every slice of a stack: ``rows`` and ``columns`` of voxels."""
-
-    rows: slice
-    columns: slice
-
-    @classmethod
-    def middle(cls, image: Image, size: Sequence[float]) -> Window:
-        """The ``size`` (2) mm around the middle of a stack's slices, or as much as they have."""
-        rows, columns = (_middle(image.data.shape[axis], size[axis] / image.spacing[axis]) for axis in (0, 1))
-        return cls(rows, columns)
-
-    @property
-    def origin(self) -> np.ndarray:
-        """The first voxel (2)."""
-        return np.array([self.rows.start, self.columns.start], dtype=np.float64)
-
-    def cut(self, image: Image, index: int) -> Image:
-        """This part of slice number ``index``, in its place in the world."""
-        corner = np.eye(4)
-        corner[:3, 3] = [*self.origin, index]
-        part = image.data[self.rows, self.columns, index : index + 1]
-        return Image(part, image.affine @ corner, f"{image.path}, slice {index}")
+    rows, columns = (_middle(fixed.data.shape[axis], size[axis] / fixed.spacing[axis]) for axis in (0, 1))
+    return [register(Part(rows, columns, index)) for index in range(fixed.data.shape[2])]
 
 
 def _middle(size: int, wanted: float) -> slice:

@@ -7,7 +7,10 @@ from dataclasses import asdict
 
 from fire_tf.config.schema import Config
 from fire_tf.model.fire import FIRE
-from fire_tf.networks.networks import AffineNetwork, Decoder, Encoder, NonRigidNetwork, TransformationNetwork
+from fire_tf.networks.affine import AffineNetwork
+from fire_tf.networks.nonrigid import NonRigidNetwork
+from fire_tf.networks.synthesis import Decoder, Encoder
+from fire_tf.networks.transformation import TransformationNetwork
 
 
 def level_strides(spacing: Sequence[float]) -> list[int]:
@@ -19,43 +22,18 @@ def level_strides(spacing: Sequence[float]) -> list[int]:
 
 def build_model(config: Config) -> FIRE:
     """The networks of ``config.network`` on the canvas of ``config.data``, weights drawn from Keras' seed."""
-    network, canvas = config.network, config.data.canvas
+    network = config.network
     strides = [level_strides(config.data.spacing)] * (len(network.filters) - 1)
-
-    def transformation(name: str) -> TransformationNetwork:
-        affine = AffineNetwork(
-            canvas,
-            encoder.total_strides,
-            filters=network.affine_filters,
-            maps=network.affine_maps,
-            units=network.affine_units,
-            pooling=network.affine_pooling,
-            steps=network.affine_steps,
-        )
-        nonrigid = NonRigidNetwork(
-            config.data.ndim,
-            network.nonrigid_filters,
-            network.nonrigid_dilations,
-            steps=network.nonrigid_steps,
-            bending=network.nonrigid_bending,
-        )
-        return TransformationNetwork(affine, nonrigid, name=name)
-
-    synthesis = (
-        network.filters,
-        strides,
-        network.residual_blocks,
-        network.shortcut,
-        network.dilation_growth,
-    )
+    synthesis = (network.filters, strides, network.residual_blocks, network.shortcut, network.dilation_growth)
     encoder = Encoder(*synthesis, name="g")
+    shared = network.shared_transformation
     model = FIRE(
         encoder,
         Decoder(*synthesis, name="f_ab"),
         Decoder(*synthesis, name="f_ba"),
-        transformation("t" if network.shared_transformation else "t_ab"),
-        None if network.shared_transformation else transformation("t_ba"),
-        canvas,
+        _transformation(config, encoder.total_strides, "t" if shared else "t_ab"),
+        None if shared else _transformation(config, encoder.total_strides, "t_ba"),
+        config.data.canvas,
         weights={name: weight for name, weight in asdict(config.weights).items() if weight is not None},
     )
     model.preprocessing = {
@@ -63,6 +41,29 @@ def build_model(config: Config) -> FIRE:
         "modality_b": config.data.modality_b,
         "spacing": list(config.data.spacing),
         "percentile": config.data.percentile,
-        "slices_last": config.data.cine,
+        "slice_axis": config.data.slice_axis,
+        "search": config.search,
     }
     return model
+
+
+def _transformation(config: Config, strides: Sequence[int], name: str) -> TransformationNetwork:
+    """T on G's grid, whose samples lie ``strides`` image voxels apart."""
+    network = config.network
+    affine = AffineNetwork(
+        config.data.canvas,
+        strides,
+        filters=network.affine_filters,
+        maps=network.affine_maps,
+        units=network.affine_units,
+        pooling=network.affine_pooling,
+        steps=network.affine_steps,
+    )
+    nonrigid = NonRigidNetwork(
+        config.data.ndim,
+        network.nonrigid_filters,
+        network.nonrigid_dilations,
+        steps=network.nonrigid_steps,
+        bending=network.nonrigid_bending,
+    )
+    return TransformationNetwork(affine, nonrigid, name=name)

@@ -7,15 +7,15 @@ deformed by.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 
+from fire_tf.geometry.grey_values import BACKGROUND
 from fire_tf.model import losses
+from fire_tf.model.forward import Batch, ForwardPass, Prediction
 from fire_tf.model.losses import Losses
-from fire_tf.networks.networks import Phi
 from fire_tf.networks.spatial import (
     affine_displacement,
     affine_points,
@@ -24,11 +24,8 @@ from fire_tf.networks.spatial import (
     transform_points,
     warp,
 )
+from fire_tf.networks.transformation import Phi, TransformationNetwork
 
-if TYPE_CHECKING:
-    from fire_tf.model.fire import FIRE
-
-Batch = Mapping[str, tf.Tensor]
 ALIGNED_TERMS = frozenset({"syn_acc", "syn_fea"})
 PAPER_TERMS = ALIGNED_TERMS | {"syn_cyc", "syn_align", "reg_acc", "reg_ic", "r_syn", "r_reg", "r_smooth"}
 KNOWN_TERMS = frozenset({"known_start", "known_affine", "known", "r_smooth"})
@@ -45,16 +42,7 @@ OBJECTIVES: dict[str, dict[str, frozenset[str]]] = {
         "nonrigid": frozenset({"known", "r_smooth"}),
     },
 }
-BACKGROUND = -0.99  # images are at -1 outside the object
-
-
-class Prediction(NamedTuple):
-    """Features of both images and the transforms between them; ``ab`` warps A onto B."""
-
-    g_a: tf.Tensor
-    g_b: tf.Tensor
-    ab: Phi
-    ba: Phi
+_TISSUE = BACKGROUND + 0.01  # brighter than this is the object
 
 
 def batched(network: Callable[[tf.Tensor], tf.Tensor], inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -63,7 +51,7 @@ def batched(network: Callable[[tf.Tensor], tf.Tensor], inputs: dict[str, tf.Tens
     return dict(zip(inputs, tf.split(outputs, len(inputs)), strict=True))
 
 
-def aligned_losses(model: FIRE, data: Batch, g_a: tf.Tensor, g_b: tf.Tensor) -> Losses:
+def aligned_losses(model: ForwardPass, data: Batch, g_a: tf.Tensor, g_b: tf.Tensor) -> Losses:
     """What G and F owe to pairs that are aligned already: phi is the identity, T is not used.
 
     The cycle's two terms of equation 2 cost as much again and hold these two back: they wait for the paper's
@@ -76,44 +64,36 @@ def aligned_losses(model: FIRE, data: Batch, g_a: tf.Tensor, g_b: tf.Tensor) -> 
     )
 
 
-def paper_losses(model: FIRE, data: Batch, prediction: Prediction, terms: frozenset[str]) -> Losses:
+def paper_losses(model: ForwardPass, data: Batch, prediction: Prediction, terms: frozenset[str]) -> Losses:
     """Equations 1 to 4, those of ``terms``."""
     compared = compared_tensors(model, data, prediction, terms)
     return Losses(**{name: getattr(losses, name)(*tensors) for name, tensors in compared.items()})
 
 
 def compared_tensors(
-    model: FIRE, data: Batch, prediction: Prediction, terms: frozenset[str] = PAPER_TERMS
+    model: ForwardPass, data: Batch, prediction: Prediction, terms: frozenset[str] = PAPER_TERMS
 ) -> dict[str, tuple[tf.Tensor, ...]]:
-    """What each of the paper's terms is a function of: the arguments of the function in `fire_tf.model.losses` of its name.
+    """What each of the paper's terms is a function of: the arguments of the loss of its name.
 
     Passes that do not wait for each other are one batch.
     """
-    x_a, x_b = data["a"], data["b"]
     g_a, g_b, ab, ba = prediction
-    with_affine, with_cycle = "r_syn" in terms, "syn_cyc" in terms
+    x_a, x_b = data["a"], data["b"]
+    u_ab, u_ba = model.displacement(ab), model.displacement(ba)
     g_a_warped = model.grid.sample(g_a, model.on_grid(ab))
     g_b_warped = model.grid.sample(g_b, model.on_grid(ba))
-    u_ab, u_ba = model.displacement(ab), model.displacement(ba)
+    with_affine, with_cycle = "r_syn" in terms, "syn_cyc" in terms
     from_a, from_b = {"warped": g_a_warped}, {"warped": g_b_warped}
     images = {"a": warp(x_a, u_ab), "b": warp(x_b, u_ba)}
     if with_affine:
-        from_a["affine"] = model.grid.sample(g_a, model.transformation_ab.affine_points(ab.affine))
-        from_b["affine"] = model.grid.sample(g_b, model.transformation_ba.affine_points(ba.affine))
-        images["affine_a"] = warp(x_a, affine_displacement(ab.affine, model.canvas))
-        images["affine_b"] = warp(x_b, affine_displacement(ba.affine, model.canvas))
+        from_a["affine"], images["affine_a"] = _affine_alone(model, model.transformation_ab, ab, g_a, x_a)
+        from_b["affine"], images["affine_b"] = _affine_alone(model, model.transformation_ba, ba, g_b, x_b)
     if with_cycle:
         from_a["hat"], from_b["hat"] = g_a, g_b
     f_ab_g, f_ba_g = batched(model.decoder_ab, from_a), batched(model.decoder_ba, from_b)
     if with_cycle:
         images["hat_a"], images["hat_b"] = f_ba_g["hat"], f_ab_g["hat"]
-    g_of = batched(model.encoder, images)
-    f_ab_g_of = batched(
-        model.decoder_ab, {name: g_of[name] for name in ("a", "affine_a", "hat_a") if name in g_of}
-    )
-    f_ba_g_of = batched(
-        model.decoder_ba, {name: g_of[name] for name in ("b", "affine_b", "hat_b") if name in g_of}
-    )
+    g_of, f_ab_g_of, f_ba_g_of = _seen_again(model, images)
     compared = {
         "syn_acc": (f_ab_g["warped"], x_b, f_ba_g["warped"], x_a),
         "syn_fea": (g_a, g_b_warped, g_b, g_a_warped),
@@ -130,8 +110,26 @@ def compared_tensors(
     return compared
 
 
+def _affine_alone(
+    model: ForwardPass, transformation: TransformationNetwork, phi: Phi, g: tf.Tensor, x: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Features ``g`` and image ``x`` under the affine part of ``phi``."""
+    features = model.grid.sample(g, transformation.affine_points(phi.affine))
+    return features, warp(x, affine_displacement(phi.affine, model.canvas))
+
+
+def _seen_again(
+    model: ForwardPass, images: dict[str, tf.Tensor]
+) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor], dict[str, tf.Tensor]]:
+    """G of all images, F^{A->B}(G) of those whose name ends in "a" and F^{B->A}(G) of those that end in "b"."""
+    g_of = batched(model.encoder, images)
+    of_a = {name: features for name, features in g_of.items() if name.endswith("a")}
+    of_b = {name: features for name, features in g_of.items() if name.endswith("b")}
+    return g_of, batched(model.decoder_ab, of_a), batched(model.decoder_ba, of_b)
+
+
 def _there_and_back(
-    model: FIRE, data: Batch, prediction: Prediction, u_ab: tf.Tensor, u_ba: tf.Tensor
+    model: ForwardPass, data: Batch, prediction: Prediction, u_ab: tf.Tensor, u_ba: tf.Tensor
 ) -> tuple[tf.Tensor, ...]:
     """Both images after both transforms; the outer one is evaluated at the inner one's points, its affine
     analytically."""
@@ -145,7 +143,7 @@ def _there_and_back(
     return x_a, there_and_back_a, x_b, there_and_back_b
 
 
-def known_losses(model: FIRE, data: Batch, prediction: Prediction) -> Losses:
+def known_losses(model: ForwardPass, data: Batch, prediction: Prediction) -> Losses:
     """Distance to the drawn transform at G's samples: of T_af before and after its steps, and of the whole.
 
     The affine part learns from its own distances alone: what reaches it through a non-rigid part that is still
@@ -161,7 +159,7 @@ def known_losses(model: FIRE, data: Batch, prediction: Prediction) -> Losses:
     every = (slice(None), *(slice(None, None, stride) for stride in model.grid.strides))
     points = model.grid.points()[tf.newaxis] + tf.zeros_like(towards.nonrigid)
     target = points + data["displacement"][every]
-    tissue = tf.cast(choose(data["a"], data["b"])[every] > BACKGROUND, tf.float32)
+    tissue = tf.cast(choose(data["a"], data["b"])[every] > _TISSUE, tf.float32)
     mask = tissue + 0.02  # the little outside keeps the transform sensible there
     scale = float(np.prod(model.grid.strides)) ** (1.0 / model.ndim)
 

@@ -1,4 +1,10 @@
-"""A trained model on disk: a folder with ``fire.keras`` and ``preprocessing.json``."""
+"""A trained model on disk: a folder with ``fire.keras`` and ``preprocessing.json``.
+
+The latter also says which format the folder has and which version wrote it. Formats:
+
+1. Up to version 0.1, which did not write the number: metrics lie among the weights, and ``slices_last`` tells hearts.
+2. No metrics; ``slice_axis`` and ``search`` in the place of ``slices_last``.
+"""
 
 from __future__ import annotations
 
@@ -12,16 +18,20 @@ from typing import Any
 
 import tensorflow as tf
 
+from fire_tf.compat.version import __version__
 from fire_tf.files.errors import InputError
 from fire_tf.model.fire import FIRE
 from fire_tf.model.paths import MODEL, PREPROCESSING, find_model
+
+FORMAT = 2
 
 
 def save_model(model: FIRE, folder: Path) -> None:
     """Write ``fire.keras`` and ``preprocessing.json`` (what the images must look like) into ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
     model.save(folder / MODEL)
-    (folder / PREPROCESSING).write_text(json.dumps(model.preprocessing, indent=2))
+    content = {"format": FORMAT, "written_by": f"fire_tf {__version__}", **model.preprocessing}
+    (folder / PREPROCESSING).write_text(json.dumps(content, indent=2) + "\n")
 
 
 def load_model(folder: str | Path, *, compiled: bool = True) -> FIRE:
@@ -30,12 +40,15 @@ def load_model(folder: str | Path, *, compiled: bool = True) -> FIRE:
     ``compiled`` brings back the optimizers and the objective it was saved with; registering needs neither.
 
     Raises:
-        InputError: the folder holds no model of this package.
+        InputError: the folder holds no model of this package, or one of a newer version's format.
     """
     folder = find_model(folder)
     try:
         preprocessing = json.loads((folder / PREPROCESSING).read_text())
+        _check_format(preprocessing, folder)
         model = _read(folder / MODEL, compiled)
+    except InputError:
+        raise
     # Keras has no error of its own for a file that it cannot read: it raises whatever its parts happen to raise.
     except Exception as error:
         raise InputError(f"{folder}: its model cannot be read ({_in_short(error)})") from error
@@ -44,7 +57,7 @@ def load_model(folder: str | Path, *, compiled: bool = True) -> FIRE:
     fault = _fault(preprocessing, model.ndim)
     if fault:
         raise InputError(f"{folder / PREPROCESSING}: {fault}")
-    model.preprocessing = preprocessing
+    model.preprocessing = _of_now(preprocessing)
     return model
 
 
@@ -68,6 +81,28 @@ def load_to_register(
     model = load_model(folder, compiled=False)
     model.run_eagerly = once
     return model, find_model(folder) / MODEL
+
+
+def _check_format(preprocessing: Mapping[str, Any], folder: Path) -> None:
+    found = preprocessing.get("format", 1)
+    if not isinstance(found, int) or found > FORMAT:
+        raise InputError(
+            f"{folder}: was written by {preprocessing.get('written_by', 'a newer fire_tf')} in format {found}, and "
+            f"fire_tf {__version__} reads formats up to {FORMAT}: pip install --upgrade fire_tf"
+        )
+
+
+def _of_now(preprocessing: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings without what concerns the folder alone, in today's keys."""
+    settings = {name: value for name, value in preprocessing.items() if name not in ("format", "written_by")}
+    hearts = settings.pop("slices_last", None)
+    if hearts is not None:
+        settings |= (
+            {"slice_axis": "thickest", "search": "hearts"}
+            if hearts
+            else {"slice_axis": "last", "search": "heads"}
+        )
+    return settings
 
 
 def _fault(preprocessing: Mapping[str, Any], ndim: int) -> str | None:
@@ -102,12 +137,25 @@ def _read(path: Path, compiled: bool) -> tf.keras.Model:
     Keras reads the weights at random places of the zip file, each of which is sought from its beginning.
     """
     with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory() as unpacked:
-        config = json.loads(archive.read("config.json"))
+        config = _with_keras_of_here(json.loads(archive.read("config.json")))
         if not compiled:
             config["compile_config"] = None
         model = tf.keras.saving.deserialize_keras_object(config)
         model.load_weights(archive.extract("model.weights.h5", unpacked))
     return model
+
+
+def _with_keras_of_here(config: Any) -> Any:
+    """A saved config with the modules' names of the Keras 2 that is installed: ``keras`` or ``tf_keras``."""
+    if isinstance(config, list):
+        return [_with_keras_of_here(entry) for entry in config]
+    if not isinstance(config, dict):
+        return config
+    found = {name: _with_keras_of_here(entry) for name, entry in config.items()}
+    package, dot, path = str(found.get("module") or "").partition(".")
+    if package in ("keras", "tf_keras"):
+        found["module"] = tf.keras.Model.__module__.split(".")[0] + dot + path
+    return found
 
 
 def _in_short(error: Exception) -> str:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from fire_tf.geometry.cosines import cosines
 from fire_tf.networks.layers import SLOPE, convolution
 from fire_tf.networks.spatial import (
     FeatureGrid,
@@ -118,10 +119,9 @@ class CosineSteps(_Steps):
 
 def _cosines(size: int, half_wave: float) -> tuple[np.ndarray, np.ndarray]:
     """Cosines (size, k) of mean square 1 with half waves down to ``half_wave`` samples, and their wave numbers (k,)."""
-    numbers = np.pi * np.arange(1 + int(size / half_wave)) / size
-    cosines = np.cos(np.outer(np.arange(size) + 0.5, numbers))
-    cosines /= np.sqrt(np.mean(cosines**2, axis=0))
-    return cosines.astype(np.float32), numbers
+    waves, numbers = cosines(size, 1 + int(size / half_wave))
+    waves /= np.sqrt(np.mean(waves**2, axis=0))
+    return waves.astype(np.float32), numbers
 
 
 def _structure_and_force(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
 
-from fire_tf.compat.voxelmorph import tfa
+from fire_tf.compat.normalization import instance_normalization
 
 CONVOLUTION = {2: tf.keras.layers.Conv2D, 3: tf.keras.layers.Conv3D}
 TRANSPOSED = {2: tf.keras.layers.Conv2DTranspose, 3: tf.keras.layers.Conv3DTranspose}
@@ -18,6 +19,22 @@ HE = "he_normal"
 def convolution(rank: int, filters: int, **options: Any) -> tf.keras.layers.Layer:
     """A convolution of kernel 3 for ``rank`` spatial axes, SAME-padded unless told otherwise."""
     return CONVOLUTION[rank](filters, KERNEL, **{"padding": "same", **options})
+
+
+def build_chain(layers: Sequence[tf.keras.layers.Layer], shape: tf.TensorShape) -> tf.TensorShape:
+    """Build layers that follow each other, those that are not built yet; returns the shape of what comes out."""
+    for layer in layers:
+        if not layer.built:
+            layer.build(shape)
+        shape = layer.compute_output_shape(shape)
+    return tf.TensorShape(shape)
+
+
+def run_chain(layers: Sequence[tf.keras.layers.Layer], value: tf.Tensor) -> tf.Tensor:
+    """Apply layers that follow each other."""
+    for layer in layers:
+        value = layer(value)
+    return value
 
 
 def patches(rank: int, filters: int, size: tuple[int, ...]) -> tf.keras.layers.Layer:
@@ -115,7 +132,7 @@ class UpsamplingConvolution(_Resampling):
 
 @tf.keras.utils.register_keras_serializable("fire_tf")
 class ConvolutionUnit(tf.keras.layers.Layer):
-    """Convolution, instance normalisation (tensorflow-addons), ReLU: the unit of G and F (section 2.1).
+    """Convolution, instance normalisation, ReLU: the unit of G and F (section 2.1).
 
     ``resample`` is None, "down" or "up"; ``strides`` belong to the latter two, ``dilation`` to the first. With
     ``normalize`` False a bias takes the place of the normalisation, and the weights start at He's variance, which then
@@ -157,7 +174,7 @@ class ConvolutionUnit(tf.keras.layers.Layer):
             raise ValueError(
                 f"resample is {resample!r} with strides {strides}: expected None, or 'down' or 'up' with strides"
             )
-        self.normalization = tfa.layers.InstanceNormalization() if normalize else None
+        self.normalization = instance_normalization() if normalize else None
         self.activation = tf.keras.layers.Activation(activation)
 
     def build(self, input_shape: tf.TensorShape) -> None:
@@ -190,7 +207,7 @@ class ResidualBlock(tf.keras.layers.Layer):
         self.filters, self.rank, self.dilation = filters, rank, dilation
         self.first = ConvolutionUnit(filters, rank, dilation=dilation)
         self.second = convolution(rank, filters, use_bias=False, dilation_rate=dilation)
-        self.normalization = tfa.layers.InstanceNormalization(gamma_initializer="zeros")
+        self.normalization = instance_normalization(gamma_initializer="zeros")
 
     def build(self, input_shape: tf.TensorShape) -> None:
         for layer in (self.first, self.second, self.normalization):

@@ -143,9 +143,24 @@ def sample(image: tf.Tensor, points: tf.Tensor, fill: float | None = None) -> tf
     """Read ``image`` (batch, *size, c) linearly at its own voxel coordinates ``points`` (batch, *grid, n)."""
 
     def one(inputs: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
-        return ne.utils.interpn(inputs[0], inputs[1], fill_value=fill)
+        return sample_one(*inputs, fill=fill)
 
     return tf.map_fn(one, (image, points), fn_output_signature=image.dtype)
+
+
+def sample_one(image: tf.Tensor, points: tf.Tensor, fill: float | None = None) -> tf.Tensor:
+    """`sample` without a batch axis: ``image`` (*size, c) at ``points`` (*grid, n); neurite's interpn.
+
+    Outside the image ``fill`` is returned, or the nearest voxel if None.
+    """
+    return ne.utils.interpn(image, points, fill_value=fill)
+
+
+def pull(image: tf.Tensor, points: tf.Tensor) -> tf.Tensor:
+    """`sample`, but outside the image (batch, *size, c) the value is 0, and linear in between, as in
+    `fire_tf.geometry.reading.pull`: with a voxel of 0 all around."""
+    n = points.shape[-1]
+    return sample(tf.pad(image, [[0, 0], *[[1, 1]] * n, [0, 0]]), points + 1.0)
 
 
 def laplacian(field: tf.Tensor) -> tf.Tensor:

@@ -1,6 +1,6 @@
 """A labelled head phantom: generated T1, FLAIR and IR images of skull-stripped brains, written as NIfTI.
 
-    python -m fire_tf.phantom --output DIR --subjects 8
+    python -m fire_tf.phantom heads --output DIR --subjects 8
 
 writes DIR/sub-01/{T1,FLAIR,IR,seg,tissues}.nii.gz and so on, and DIR/participants.tsv: the layout that the
 data source "folders" reads. The anatomy is random per subject (`fire_tf.phantom.anatomy`), the contrasts follow from
@@ -10,11 +10,7 @@ grid; the noise is drawn per voxel.
 
 from __future__ import annotations
 
-import argparse
 import csv
-import shutil
-import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +18,8 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from fire_tf.files.errors import InputError, exit_cleanly
+from fire_tf.files.errors import InputError
+from fire_tf.files.outputs import write_together
 from fire_tf.phantom.anatomy import TISSUE_NAMES, Anatomy, tissue_fractions
 from fire_tf.phantom.brain_shapes import CENTRE
 from fire_tf.phantom.mr_signal import SEQUENCES, TISSUES, Tissue, rician_noise
@@ -212,20 +209,16 @@ def write_phantom(
     _check_grid(shape, spacing)
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise InputError(f"{root}: exists and is not an empty folder")
-    root.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(prefix=f".{root.name}.", dir=root.parent))
-    try:
-        _write_subjects(beside, subjects, shape, spacing, seed)
-        beside.chmod(0o755)  # mkdtemp makes it private
-        beside.replace(root)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+    write_together(
+        f"{root.parent}/", lambda beside: _write_subjects(beside / root.name, subjects, shape, spacing, seed)
+    )
     return root
 
 
 def _write_subjects(
     folder: Path, subjects: int, shape: Sequence[int], spacing: float | Sequence[float], seed: int
 ) -> None:
+    folder.mkdir()
     rows = []
     for index in range(1, subjects + 1):
         name = f"sub-{index:02d}"
@@ -250,34 +243,3 @@ def _write_subject(folder: Path, phantom: Phantom) -> None:
         image = nib.Nifti1Image(array, phantom.affine)
         image.header.set_xyzt_units("mm")
         nib.save(image, folder / f"{name}.nii.gz")
-
-
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m fire_tf.phantom", description="Generate brain MR images."
-    )
-    parser.add_argument("--output", type=Path, required=True, help="new folder")
-    parser.add_argument("--subjects", type=int, required=True)
-    parser.add_argument(
-        "--shape", type=int, nargs=3, default=DEFAULT_SHAPE, metavar=("R", "A", "S"), help="voxels"
-    )
-    parser.add_argument("--spacing", type=float, default=DEFAULT_SPACING, help="mm")
-    parser.add_argument("--seed", type=int, default=0)
-    return parser.parse_args(arguments)
-
-
-@exit_cleanly
-def main(arguments: Sequence[str] | None = None) -> None:
-    """The command `python -m fire_tf.phantom`."""
-    options = _parse(arguments)
-    try:
-        root = write_phantom(
-            options.output, options.subjects, shape=options.shape, spacing=options.spacing, seed=options.seed
-        )
-    except ValueError as error:
-        raise InputError(str(error)) from error
-    print(f"{options.subjects} subjects in {root}", file=sys.stdout)
-
-
-if __name__ == "__main__":
-    main()

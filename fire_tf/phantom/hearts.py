@@ -1,9 +1,9 @@
 """Generated cine MR of beating hearts in ACDC's layout, for trying things out where no real cine is at hand.
 
-    python -m fire_tf.beating_heart --output DIR --patients 3
+    python -m fire_tf.phantom hearts --output DIR --patients 3
 
-writes DIR/patient001/{Info.cfg,patient001_4d.nii.gz,...} as `fire_tf.data.sources.acdc` reads it, and beside each 4D file the
-labels of every phase, ``patient001_4d_gt.nii.gz``, which ACDC has not got.
+writes DIR/patient001/{Info.cfg,patient001_4d.nii.gz,...} as the data source "acdc" reads it, and beside each 4D file
+the labels of every phase, ``patient001_4d_gt.nii.gz``, which ACDC has not got.
 
 The left ventricle is a cup along the third axis whose cavity has the radius r(z, t) in slice z at phase t. Muscle
 and blood keep their volume in every slice: what lies rho >= r from the axis lay sqrt(rho^2 + r_ED^2 - r^2) from it at
@@ -12,7 +12,6 @@ end-diastole (ED), and the motion fades out away from the heart. So every phase 
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from fire_tf.files.errors import InputError, exit_cleanly
+from fire_tf.files.errors import InputError
 from fire_tf.phantom.heads import subject_seed
 from fire_tf.phantom.mr_signal import rician_noise
 from fire_tf.phantom.shapes import WaveField, cover
@@ -197,22 +196,3 @@ def _save(data: np.ndarray, path: Path, spacing: Sequence[float]) -> None:
     if data.ndim == 4:
         image.header.set_zooms((*spacing, _BEAT / data.shape[3]))
     nib.save(image, path)
-
-
-@exit_cleanly
-def main(arguments: Sequence[str] | None = None) -> None:
-    """The command `python -m fire_tf.beating_heart`."""
-    parser = argparse.ArgumentParser(
-        prog="python -m fire_tf.beating_heart", description=(__doc__ or "").split("\n")[0]
-    )
-    parser.add_argument("--output", type=Path, required=True, help="new folder")
-    parser.add_argument("--patients", type=int, default=3, help="(default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
-    options = parser.parse_args(arguments)
-    print(
-        f"{options.patients} patients in {write_hearts(options.output, options.patients, seed=options.seed)}"
-    )
-
-
-if __name__ == "__main__":
-    main()

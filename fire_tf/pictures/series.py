@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 from scipy.ndimage import gaussian_filter
 
 from fire_tf.geometry.stacks import slice_axis
-from fire_tf.pictures.figures import save
+from fire_tf.pictures.panels import save
 
 _SMOOTH = 3.0  # voxels: motion is judged over such places, not at lone voxels
 
@@ -33,26 +36,37 @@ def draw_series(
         for image in (reference, before, after)
     )
     size = np.delete(spacing, normal)
-    varies = [frames.std(axis=-1) for frames in (before, after)]
-    _, column = np.unravel_index(np.argmax(gaussian_filter(varies[0], _SMOOTH)), varies[0].shape)
+    _, column = np.unravel_index(np.argmax(gaussian_filter(before.std(axis=-1), _SMOOTH)), before.shape[:-1])
     figure = Figure(figsize=(17, 4), layout="constrained")
     panels = figure.subplots(1, 5, width_ratios=(1, 1, 1, 1, 1))
     grey = {"cmap": "gray", "vmin": float(reference.min()), "vmax": float(np.percentile(reference, 99.5))}
     panels[0].imshow(reference.T, origin="lower", aspect=size[1] / size[0], **grey)
     panels[0].axhline(column, color="tab:orange", linewidth=0.8)
     panels[0].set_title("reference frame", fontsize=9)
-    for panel, deviation, when in zip(panels[1:3], varies, ("before", "after"), strict=True):
+    panels[0].set_axis_off()
+    _show_motion(figure, panels[1:3], (before, after), size[1] / size[0])
+    for panel, frames, when in zip(panels[3:], (before, after), ("before", "after"), strict=True):
+        _show_line(panel, frames[:, column], f"the line over time, {when}", grey)
+    save(figure, path)
+
+
+def _show_motion(
+    figure: Figure, panels: Sequence[Axes], frames: tuple[np.ndarray, np.ndarray], aspect: float
+) -> None:
+    """Standard deviation over time of the frames (X, Y, frames) before and after, on one scale."""
+    varies = [one.std(axis=-1) for one in frames]
+    for panel, deviation, when in zip(panels, varies, ("before", "after"), strict=True):
         shown = panel.imshow(
-            deviation.T, origin="lower", aspect=size[1] / size[0], cmap="magma", vmin=0, vmax=varies[0].max()
+            deviation.T, origin="lower", aspect=aspect, cmap="magma", vmin=0, vmax=varies[0].max()
         )
         panel.set_title(f"SD over time, {when}: mean {deviation.mean():.3g}", fontsize=9)
-    figure.colorbar(shown, ax=panels[2], shrink=0.8)
-    for panel, frames, when in zip(panels[3:], (before, after), ("before", "after"), strict=True):
-        panel.imshow(frames[:, column], aspect="auto", interpolation="nearest", **grey)
-        panel.set_title(f"the line over time, {when}", fontsize=9)
-        panel.set_xlabel("frame", fontsize=8)
-    for panel in panels[:3]:
         panel.set_axis_off()
-    for panel in panels[3:]:
-        panel.set_yticks([])
-    save(figure, path)
+    figure.colorbar(shown, ax=panels[-1], shrink=0.8)
+
+
+def _show_line(panel: Axes, line: np.ndarray, title: str, grey: Mapping[str, Any]) -> None:
+    """A line of voxels (X, frames) over time."""
+    panel.imshow(line, aspect="auto", interpolation="nearest", **grey)
+    panel.set_title(title, fontsize=9)
+    panel.set_xlabel("frame", fontsize=8)
+    panel.set_yticks([])

@@ -1,0 +1,1 @@
+"""Pairs, stacks, cohorts and beats registered with any model, and refined."""

@@ -23,7 +23,7 @@ import numpy as np
 from fire_tf.files.errors import InputError
 from fire_tf.files.outputs import write_together
 from fire_tf.geometry.grids import keep_time_step, read_grid
-from fire_tf.geometry.images import (
+from fire_tf.geometry.nifti import (
     Source,
     check_memory,
     count_frames,

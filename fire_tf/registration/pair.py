@@ -18,7 +18,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from fire_tf.files.errors import InputError
-from fire_tf.geometry.images import Image, Prepared, prepare
+from fire_tf.geometry.canvas import Prepared, prepare
+from fire_tf.geometry.images import Image
 from fire_tf.geometry.point_maps import (
     AffineAfterDisplacement,
     AffineMap,
@@ -26,8 +27,9 @@ from fire_tf.geometry.point_maps import (
     DisplacementMap,
     Extruded,
     PointMap,
+    in_voxels,
 )
-from fire_tf.geometry.stacks import SliceMaps, Window, check_same_grid, slices_last
+from fire_tf.geometry.stacks import SliceMaps, slice_by_slice, slices_last
 
 
 class PairModel(Protocol):
@@ -112,13 +114,17 @@ def register_pair(
 
 
 def is_stack(model: PairModel, image: Image) -> bool:
-    """Whether a model takes an image slice by slice: a stack, for one that was trained on the slices of hearts."""
-    return model.ndim == 2 and bool(model.preprocessing.get("slices_last")) and image.data.shape[2] > 1
+    """Whether a model takes an image slice by slice: a stack, for one that was trained on slices of stacks."""
+    return model.ndim == 2 and _thickest_last(model) and image.data.shape[2] > 1
 
 
 def as_trained(model: PairModel, image: Image) -> Image:
-    """An image in RAS order with its axes as the model saw them: those of a heart with the slices last."""
-    return slices_last(image) if model.preprocessing.get("slices_last") else image
+    """An image in RAS order with its axes as the model saw them: the thickest last, for one of stacks."""
+    return slices_last(image) if _thickest_last(model) else image
+
+
+def _thickest_last(model: PairModel) -> bool:
+    return model.preprocessing.get("slice_axis", "last") == "thickest"
 
 
 def register_stack(
@@ -130,10 +136,7 @@ def register_stack(
 
     Raises InputError where the stacks lie on different grids.
     """
-    check_same_grid(moving, fixed)
-    window = Window.middle(fixed, size)
-    slices = range(fixed.data.shape[2])
-    found = [register(window.cut(moving, index), window.cut(fixed, index)) for index in slices]
+    found = slice_by_slice(lambda part: register(part.of(moving), part.of(fixed)), moving, fixed, size)
     to_voxels = AffineMap(fixed.affine).inverse()
     return Alignment(
         to_moving=SliceMaps(tuple(one.to_moving for one in found), to_voxels),
@@ -176,6 +179,11 @@ def world_maps(
     onward = AffineMap(source.affine)
     whole = Chain((into, Extruded(phi, target.data.ndim), onward))
     return whole, onward.after(phi.affine.extruded(3)).after(into)
+
+
+def between_canvases(world_map: PointMap, target: Prepared, source: Prepared) -> PointMap:
+    """A map from the target's world to the source's as one between their canvas voxels."""
+    return in_voxels(world_map, target.affine, source.affine, target.data.ndim)
 
 
 def _synthesis(out: Mapping[str, np.ndarray], role: str, of: Prepared, modality: str) -> Synthesis:

@@ -6,20 +6,23 @@ import hashlib
 import platform
 import shlex
 from collections.abc import Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from fire_tf.compat.environment import installed_version
 from fire_tf.compat.version import __version__
-from fire_tf.geometry.images import BACKGROUND, Prepared
-from fire_tf.geometry.point_maps import AffineMap, Chain, InPlane, PointMap, pull
+from fire_tf.geometry.canvas import Prepared
+from fire_tf.geometry.grey_values import BACKGROUND
+from fire_tf.geometry.point_maps import AffineMap, PointMap
+from fire_tf.geometry.reading import pull
 from fire_tf.measures import metrics
-from fire_tf.registration.pair import Alignment, Synthesis
+from fire_tf.measures.grey_values import correlation
+from fire_tf.registration.pair import Alignment, Synthesis, between_canvases
 
 PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
-_LIBRARIES = ("tensorflow", "numpy", "scipy", "nibabel")
+_LIBRARIES = ("tensorflow", "tf-keras", "numpy", "scipy", "nibabel")
 
 
 def quality(found: Alignment) -> dict[str, Any]:
@@ -31,18 +34,18 @@ def quality(found: Alignment) -> dict[str, Any]:
     image that is warped onto; ``volume_ratio`` is the forward median.
     """
     still = AffineMap.identity(3)
-    forward = _between(found.fixed, found.moving, found.to_moving)
-    inverse = _between(found.moving, found.fixed, found.to_fixed)
+    forward = between_canvases(found.to_moving, found.fixed, found.moving)
+    inverse = between_canvases(found.to_fixed, found.moving, found.fixed)
     brain, other_brain = (metrics.brain_mask(image.data, BACKGROUND) for image in (found.fixed, found.moving))
     determinant = metrics.jacobian_determinant(metrics.map_positions(forward, brain.shape))
     other = metrics.jacobian_determinant(metrics.map_positions(inverse, other_brain.shape))
     numbers = {
         "similarity_before": _similarity(
-            found.fixed, found.from_moving, _between(found.fixed, found.moving, still)
+            found.fixed, found.from_moving, between_canvases(still, found.fixed, found.moving)
         ),
         "similarity": _similarity(found.fixed, found.from_moving, forward),
         "inverse_similarity_before": _similarity(
-            found.moving, found.from_fixed, _between(found.moving, found.fixed, still)
+            found.moving, found.from_fixed, between_canvases(still, found.moving, found.fixed)
         ),
         "inverse_similarity": _similarity(found.moving, found.from_fixed, inverse),
         "folded_percent": metrics.folded_percent(determinant, brain),
@@ -58,16 +61,13 @@ def quality(found: Alignment) -> dict[str, Any]:
 
 
 def provenance(command: Sequence[str], model: Path) -> dict[str, Any]:
-    """What a result was made with: the command, the model's file and its hash, versions."""
+    """What a result was made with: the command, the model's file and its hash, versions of what is there."""
+    installed = {name: version for name in _LIBRARIES if (version := installed_version(name)) is not None}
     return {
         "command": shlex.join(command),
         "model": str(model),
         "model_sha256": file_hash(model),
-        "versions": {
-            "fire_tf": __version__,
-            "python": platform.python_version(),
-            **{name: metadata.version(name) for name in _LIBRARIES},
-        },
+        "versions": {"fire_tf": __version__, "python": platform.python_version(), **installed},
     }
 
 
@@ -83,15 +83,9 @@ def _percentiles(values: np.ndarray) -> Mapping[str, float]:
     }
 
 
-def _between(target: Prepared, source: Prepared, world_map: PointMap) -> PointMap:
-    """A map between worlds as one between canvas voxels of the two images."""
-    steps = (AffineMap(target.affine), world_map, AffineMap(source.affine).inverse())
-    return InPlane(Chain(steps), target.data.ndim)
-
-
 def _similarity(target: Prepared, synthesis: Synthesis, to_source: PointMap) -> float:
     brain = metrics.brain_mask(target.data, BACKGROUND)
     warped = pull(synthesis.data, metrics.map_positions(to_source, brain.shape), outside=BACKGROUND)
     if not warped[brain].std() or not target.data[brain].std():
         return 0.0
-    return float(np.corrcoef(warped[brain], target.data[brain])[0, 1])
+    return correlation(warped, target.data, brain)

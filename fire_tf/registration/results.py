@@ -14,7 +14,8 @@ from fire_tf.files.outputs import write_together
 from fire_tf.geometry.grids import Grid
 from fire_tf.geometry.transform_files.fields import field_image
 from fire_tf.geometry.transform_files.itk import write_affine
-from fire_tf.registration.pair import Alignment, Registration
+from fire_tf.measures.metrics import map_positions
+from fire_tf.registration.pair import Alignment, Registration, between_canvases
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,6 @@ class RegisteredImages:
     inverse_warped: nib.Nifti1Image
     from_moving: nib.Nifti1Image
     from_fixed: nib.Nifti1Image
-    modalities: tuple[str, str]
     quality: dict[str, Any]
 
     def fields(self, kind: str = "itk") -> tuple[nib.Nifti1Image, nib.Nifti1Image]:
@@ -74,7 +74,22 @@ def write_files(result: RegisteredImages, folder: Path, stem: str, warp_format: 
     if isinstance(found, Registration):  # every slice of a stack has affine parts of its own
         write_affine(found.affine_to_moving, folder / f"{stem}Affine.mat", result.fixed_grid.rank)
         write_affine(found.affine_to_fixed, folder / f"{stem}InverseAffine.mat", result.moving_grid.rank)
-    # matplotlib takes a while to load, which Python callers that draw nothing need not wait for.
-    from fire_tf.pictures.figures import draw_registration
+    draw_alignment(found, folder / f"{stem}qc.png")
 
-    draw_registration(found, folder / f"{stem}qc.png", result.modalities)
+
+def draw_alignment(found: Alignment, path: Path) -> None:
+    """Draw what was found for two images, on the model's canvases (`fire_tf.pictures.registration`)."""
+    # matplotlib takes a while to load, which Python callers that draw nothing need not wait for.
+    from fire_tf.pictures.registration import RegistrationPicture, draw_registration
+
+    to_moving = between_canvases(found.to_moving, found.fixed, found.moving)
+    shown = RegistrationPicture(
+        moving=found.moving.data,
+        fixed=found.fixed.data,
+        from_moving=found.from_moving.data,
+        from_fixed=found.from_fixed.data,
+        positions=map_positions(to_moving, found.fixed.data.shape),
+        spacing=found.fixed.spacing,
+        names=(found.from_fixed.modality, found.from_moving.modality),
+    )
+    draw_registration(shown, path)

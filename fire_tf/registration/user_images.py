@@ -14,17 +14,10 @@ import nibabel as nib
 import numpy as np
 
 from fire_tf.files.errors import InputError
+from fire_tf.geometry.grey_values import BACKGROUND
 from fire_tf.geometry.grids import Grid, read_grid
-from fire_tf.geometry.images import (
-    BACKGROUND,
-    Image,
-    Source,
-    check_memory,
-    name_of,
-    open_image,
-    read_image,
-    take_frame,
-)
+from fire_tf.geometry.images import Image, read_image
+from fire_tf.geometry.nifti import Source, check_memory, name_of, open_image, take_frame
 from fire_tf.geometry.point_maps import AffineMap, Chain, PointMap
 from fire_tf.registration.pair import (
     Alignment,
@@ -49,8 +42,8 @@ class Options:
 
     moving_modality: the moving image's; by default it is the model's modality A.
     affine_only: leave the non-rigid part out. refined: improve the model's answer on the pair itself
-    (`fire_tf.registration.refine`). frame: which frame of 4D images is meant, counted from 0. warp_format: of the written fields,
-    one of `fire_tf.geometry.names.WARP_FORMATS`.
+    (`fire_tf.registration.refine`). frame: which frame of 4D images is meant, counted from 0. warp_format: of the
+    written fields, one of `fire_tf.geometry.names.WARP_FORMATS`.
     """
 
     moving_modality: str | None = None
@@ -68,19 +61,18 @@ def register_images(
     Raises InputError for images that cannot be registered and for a modality that the model does not know.
     """
     options = options or Options()
-    names = modalities(model, options.moving_modality)
+    moving_modality, _ = modalities(model, options.moving_modality)
     opened = [take_frame(open_image(source), options.frame) for source in (moving, fixed)]
     moving_grid, fixed_grid = read_grid(opened[0]), read_grid(opened[1])
     labels = name_of(opened[0]), name_of(opened[1])
     voxels = math.prod(moving_grid.shape) + math.prod(fixed_grid.shape)
     check_memory(voxels * _BYTES_PER_VOXEL, f"registering {labels[0]} and {labels[1]}")
-    still = AffineMap.identity(3)
-    overlap = fixed_grid.covered_by(moving_grid, still)
+    overlap = fixed_grid.covered_by(moving_grid, AffineMap.identity(3))
     if not overlap:
         raise InputError(f"{labels[0]} and {labels[1]}: their fields of view are disjoint in the world")
     images = as_trained(model, read_image(opened[0])), as_trained(model, read_image(opened[1]))
     started = time.perf_counter()
-    found = _register(model, images, names[0], options)
+    found = _register(model, images, moving_modality, options)
     seconds = time.perf_counter() - started
     return RegisteredImages(
         registration=found,
@@ -90,18 +82,25 @@ def register_images(
         inverse_warped=_warp(images[1], found.to_fixed, moving_grid),
         from_moving=_place(found.from_moving, moving_grid, found.fixed.grey_range),
         from_fixed=_place(found.from_fixed, fixed_grid, found.moving.grey_range),
-        modalities=names,
         quality={
-            "moving": labels[0],
-            "fixed": labels[1],
-            "moving_sha256": file_hash(labels[0]),
-            "fixed_sha256": file_hash(labels[1]),
+            **_origin(labels),
             "seconds": round(seconds, 3),
             **quality(found),
             "field_of_view_overlap_before": round(overlap, 4),
             "field_of_view_overlap": round(fixed_grid.covered_by(moving_grid, found.to_moving), 4),
         },
     )
+
+
+def _origin(paths: tuple[str, str]) -> dict[str, str | None]:
+    """Which files the numbers are of."""
+    moving, fixed = paths
+    return {
+        "moving": moving,
+        "fixed": fixed,
+        "moving_sha256": file_hash(moving),
+        "fixed_sha256": file_hash(fixed),
+    }
 
 
 def _register(
@@ -155,9 +154,9 @@ def register_and_write(
     fixed: Source,
     prefix: str,
     options: Options | None = None,
-    made_with: Mapping[str, Any] | None = None,
+    provenance: Mapping[str, Any] | None = None,
 ) -> list[Path]:
     """`register_images`, and everything that is written of it under names that begin with ``prefix``."""
     chosen = options or Options()
     result = register_images(model, moving, fixed, chosen)
-    return write_registration(result, prefix, chosen.warp_format, made_with)
+    return write_registration(result, prefix, chosen.warp_format, provenance)

@@ -1,0 +1,1 @@
+"""A model as a SavedModel, and a client of the server that holds it."""

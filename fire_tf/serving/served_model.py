@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from fire_tf.files.errors import InputError
-from fire_tf.geometry.images import Image, canvas_grid, open_image, read_image, resample, take_frame
+from fire_tf.geometry.canvas import canvas_grid, resample
+from fire_tf.geometry.images import Image, read_image
+from fire_tf.geometry.nifti import open_image, take_frame
 from fire_tf.geometry.point_maps import AffineMap, grid_points
 from fire_tf.registration.pair import as_trained, is_stack, modalities
 from fire_tf.registration.quality import provenance
@@ -58,7 +60,7 @@ class ServedModel:
         return out
 
     def _on_canvas(self, image: Image) -> np.ndarray:
-        """As `fire_tf.geometry.images.prepare` lays an image, with its own grey values: (1, *canvas, 1)."""
+        """As `fire_tf.geometry.canvas.prepare` lays an image, with its own grey values: (1, *canvas, 1)."""
         affine, shape = canvas_grid(image, self.preprocessing["spacing"], self.canvas)
         return resample(image, affine, shape).reshape((1, *self.canvas, 1))
 

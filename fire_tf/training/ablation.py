@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
-import numpy as np
 import tensorflow as tf
-from matplotlib.figure import Figure
 
 from fire_tf.model.fire import FIRE
+from fire_tf.model.forward import Batch
 from fire_tf.model.losses import Losses
-from fire_tf.model.objectives import PAPER_TERMS, Batch
-from fire_tf.pictures.figures import save
+from fire_tf.model.objectives import PAPER_TERMS
 
 NOTHING = "nothing"
 """What is left out of the run that the others are compared with."""
@@ -72,16 +69,11 @@ def _terms(model: FIRE, data: Batch) -> dict[str, float]:
     return {name: float(tf.reduce_mean(computed[name])) for name in TERMS}
 
 
-def draw_ablation(found: Mapping[str, Mapping[str, float]], path: Path) -> None:
-    """How many times each term (column) is what it is with the whole objective, where another (row) was left out."""
-    rows = [name for name in found if name != NOTHING]
+def ratios(found: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
+    """Left-out term -> how many times every term is what it is where nothing was left out."""
     whole = found[NOTHING]
-    ratios = np.array([[found[row][name] / whole[name] for name in whole] for row in rows])
-    figure = Figure(figsize=(7.5, 5.5), layout="constrained")
-    panel = figure.subplots()
-    panel.imshow(np.log2(ratios), cmap="RdBu_r", vmin=-1.5, vmax=1.5)
-    for (row, column), ratio in np.ndenumerate(ratios):
-        panel.text(column, row, f"{ratio:.2f}", ha="center", va="center", fontsize=8)
-    panel.set_xticks(range(len(whole)), list(whole), rotation=40, ha="right", fontsize=9)
-    panel.set_yticks(range(len(rows)), [f"without {row}" for row in rows], fontsize=9)
-    save(figure, path)
+    return {
+        left_out: {name: value / whole[name] for name, value in terms.items()}
+        for left_out, terms in found.items()
+        if left_out != NOTHING
+    }

@@ -11,7 +11,8 @@ from fire_tf.apply import main
 from fire_tf.files.errors import InputError
 from fire_tf.geometry.grids import read_grid
 from fire_tf.geometry.names import WARP_FORMATS
-from fire_tf.geometry.point_maps import AffineMap, grid_points, pull
+from fire_tf.geometry.point_maps import AffineMap, grid_points
+from fire_tf.geometry.reading import pull
 from fire_tf.geometry.resampling import apply_transform
 from fire_tf.geometry.transform_files.fields import AffineTransform, field_image, read_transform
 from fire_tf.geometry.transform_files.itk import read_affine, write_affine

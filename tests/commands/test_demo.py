@@ -54,13 +54,6 @@ def dice_of(printed: str) -> tuple[float, float]:
     return float(found[1]), float(found[2])
 
 
-def test_a_second_demo_gets_a_folder_of_its_own(tmp_path: Path) -> None:
-    assert demo.unused_folder(tmp_path / "demo") == tmp_path / "demo"
-    (tmp_path / "demo").mkdir()
-    (tmp_path / "demo-2").mkdir()
-    assert demo.unused_folder(tmp_path / "demo") == tmp_path / "demo-3"
-
-
 def test_the_picture_shows_the_median_pair_of_the_largest_third() -> None:
     sizes = (9, 1, 8, 2, 7, 3, 0, 0, 0)
     pairs = [SimpleNamespace(name=f"p{size}", fixed_labels=np.arange(10) < size) for size in sizes]

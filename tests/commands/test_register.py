@@ -12,7 +12,8 @@ from scipy.io import loadmat
 import fire_tf.model.storage
 from fire_tf.files.errors import InputError
 from fire_tf.geometry.grids import read_grid
-from fire_tf.geometry.point_maps import AffineMap, grid_points, pull
+from fire_tf.geometry.point_maps import AffineMap, grid_points
+from fire_tf.geometry.reading import pull
 from fire_tf.register import main
 from fire_tf.registration.results import write_registration
 from fire_tf.registration.user_images import Options, register_images

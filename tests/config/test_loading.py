@@ -89,7 +89,7 @@ def test_unknown_config_names_the_known_ones():
 def test_overrides_reach_sections_lists_and_new_keys(small):
     overrides = ["data.root=a b/c", "stages.0.steps=3", "weights.reg_ic=0.5", "deformation.rotation=[0, 10]"]
     config = load_config(
-        small, [*overrides, "stages.0.learning_rate.affine=1e-3", "data.canvas=[32, 48, 64]"]
+        small, [*overrides, "stages.only.learning_rate.affine=1e-3", "data.canvas=[32, 48, 64]"]
     )
     assert config.data.root == "a b/c"
     assert config.stages[0].steps == 3
@@ -111,7 +111,7 @@ def test_overrides_reach_sections_lists_and_new_keys(small):
             "stages.0.learning_rate.afine=1",
             "stages[0].learning_rate.afine: unknown key; nearest known: affine",
         ),
-        ("stages.1.steps=3", "stages.1.steps: expected an index from 0 to 0, got '1'"),
+        ("stages.1.steps=3", "stages.1.steps: expected an index from 0 to 0, got '1'; names: only"),
         ("seed.x=3", "seed.x: seed is a value, not a section"),
         ("seed", "expected KEY=VALUE"),
         ("seed=[", "line 1"),
@@ -159,6 +159,12 @@ def test_slices_are_mirrored_along_their_own_axes_alone(small):
         ("name=a/b", "name: expected the name of a folder under runs/"),
         ("data=3", "data: expected a section with keys, got 3"),
         ("data={root: a}", "data.source: missing"),
+        ("data={rot: a}", "data.rot: unknown key; nearest known: root"),
+        ("shading={strenght: [0, 1]}", "shading.strenght: unknown key; nearest known: strength"),
+        ("seed={}", "seed: expected a whole number, got {}"),
+        ("deformation.rotation=[0]", "deformation.rotation[1]: missing"),
+        ("data.pairing=unaligned", "data.pairing: source folders has registered images, got unaligned"),
+        ("search=brains", "search: expected one of heads, hearts; got 'brains'; nearest known: hea"),
         (
             "stages.0.cycle=[[affine, affine]]",
             "stages[0].cycle: expected lists of affine, nonrigid, synthesis",
@@ -191,3 +197,104 @@ def test_faulty_files_are_refused(small, text, words):
 def test_unreadable_text_is_refused(small):
     small.write_bytes(b"name: \xff\xfe")
     assert "cannot be read" in refusal(small)
+
+
+# --- configs on configs --------------------------------------------------------------------------------------
+
+
+def on(base: str, folder: Path, text: str, name: str = "child.yaml") -> Path:
+    """A config on another one."""
+    folder.mkdir(exist_ok=True)
+    path = folder / name
+    path.write_text(f"base: {base}\n{text}")
+    return path
+
+
+def test_a_config_holds_only_what_differs_from_its_base(small):
+    below, config = (
+        load_config(small),
+        load_config(on("small.yaml", small.parent, "data: {spacing: 3}\nseed: 4")),
+    )
+    assert config.data.spacing == (3.0, 3.0, 3.0)  # a list of the base's is replaced
+    assert config.data.canvas == below.data.canvas
+    assert (config.seed, config.name, config.stages) == (4, "small", below.stages)
+
+
+def test_a_base_may_have_a_base_and_lies_where_its_file_sees_it(small):
+    middle = on("../small.yaml", small.parent / "a", "seed: 2\nmirror: [0]", "middle.yaml")
+    config = load_config(on("a/middle.yaml", small.parent, "seed: 3"), ["mirror=[1]"])
+    assert (config.seed, config.mirror, load_config(middle).seed) == (3, (1,), 2)
+
+
+def test_a_base_may_be_one_that_comes_along(tmp_path):
+    config = load_config(on("demo", tmp_path, "name: mine\nnetwork: {residual_blocks: 1}", "demo.yaml"))
+    assert (config.name, config.network.residual_blocks) == ("mine", 1)
+    assert config.network.filters == load_config("demo").network.filters
+
+
+def test_single_stages_of_a_base_change(tmp_path):
+    text = "stages: {paper: {steps: 3, learning_rate: {affine: 1e-3}}}"
+    below, config = load_config("demo"), load_config(on("demo", tmp_path, text))
+    assert config.stages[:2] == below.stages[:2]
+    assert (config.stages[2].steps, config.stages[2].batch_size) == (3, below.stages[2].batch_size)
+    assert config.stages[2].learning_rate == LearningRates(affine=1e-3, nonrigid=1e-4, synthesis=1e-5)
+
+
+def test_structures_are_a_table_and_replace_the_base_s(tmp_path):
+    assert load_config(on("demo", tmp_path, "data: {structures: {8: BS}}")).data.structures == {8: "BS"}
+
+
+def test_a_saved_config_has_no_base(tmp_path):
+    config = load_config(on("demo", tmp_path, "seed: 7"))
+    save_config(config, tmp_path / "saved.yaml")
+    assert "base" not in yaml.safe_load((tmp_path / "saved.yaml").read_text())
+    assert load_config(tmp_path / "saved.yaml") == config
+
+
+@pytest.mark.parametrize(
+    ("base", "text", "words"),
+    [
+        (
+            "nowhere",
+            "",
+            "/nowhere: no such file, and 'nowhere' is not one of the configs that come along: acdc_2d, ",
+        ),
+        ("[demo]", "", "base: expected the name or the path of a config, got ['demo']"),
+        ("child.yaml", "", "base: a circle, "),
+        ("circle.yaml", "", "base: a circle, "),
+        ("broken.yaml", "", "broken.yaml: line 1: "),
+        (
+            "demo",
+            "stages: {papr: {steps: 3}}",
+            "stages.papr: expected an index from 0 to 2, got 'papr'; names: syn",
+        ),
+        (
+            "demo",
+            "stages: {paper: {stps: 3}}",
+            "demo.yaml: stages[2].stps: unknown key; nearest known: steps",
+        ),
+        ("demo", "data: 3", "data: expected a section with keys, got 3"),
+    ],
+)
+def test_faulty_bases_are_refused(tmp_path, base, text, words):
+    on("child.yaml", tmp_path, "", "circle.yaml")
+    (tmp_path / "broken.yaml").write_text("name: [")
+    assert words in refusal(on(base, tmp_path, text))
+
+
+# --- what follows from the source ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_hearts_and_heads_are_treated_as_such_by_default(name):
+    config = load_config(name)
+    found = (config.data.pairing, config.data.slice_axis, config.search, config.ants)
+    hearts = ("unaligned", "thickest", "hearts", "hearts")
+    assert found == (hearts if config.data.source == "acdc" else ("registered", "last", "heads", "heads"))
+
+
+def test_what_follows_from_the_source_may_be_chosen(small):
+    config = load_config(small, ["data.slice_axis=thickest", "search=hearts"])
+    assert (config.data.slice_axis, config.search, config.ants) == ("thickest", "hearts", "heads")
+    with pytest.raises(ValueError, match="pairing: source acdc has unaligned images, got registered"):
+        DataConfig("acdc", "root", pairing="registered")

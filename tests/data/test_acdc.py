@@ -20,12 +20,13 @@ from fire_tf.data.sources import acdc
 from fire_tf.data.sources.find import find_subjects
 from fire_tf.evaluate import main
 from fire_tf.evaluation.measure import evaluate
-from fire_tf.evaluation.methods import Fire, Result, Times, Unaligned
+from fire_tf.evaluation.methods import Result, TrainedModel, Unaligned
 from fire_tf.evaluation.pairs import Pair, acquired_pairs
 from fire_tf.evaluation.slicewise import SliceBySlice
 from fire_tf.files.errors import InputError
 from fire_tf.geometry.images import read_frames, read_image
 from fire_tf.geometry.point_maps import AffineMap, grid_points
+from fire_tf.measures.timing import Times
 from fire_tf.model.build import build_model, level_strides
 from fire_tf.training.run import train
 
@@ -377,7 +378,7 @@ def test_a_2d_model_is_scored_over_the_whole_stack(config: DataConfig) -> None:
     model.preprocessing |= {"modality_a": "ED", "modality_b": "ES"}
     scores = evaluate(
         [pair],
-        [SliceBySlice(Fire(model, "ED"), (42.0, 36.0))],
+        [SliceBySlice(TrainedModel(model, "ED"), (42.0, 36.0))],
         structures=STRUCTURES,
         directions=("ED onto ES", "ES onto ED"),
     )
@@ -414,7 +415,7 @@ def test_the_command_scores_hearts_as_they_are(
     assert found == {"1"}
     with pytest.raises(SystemExit):
         main(["--model", str(root / "run"), "--split", "test", "--synthesis"])
-    assert "the phases of a heart are not aligned" in capsys.readouterr().err
+    assert "--synthesis: compares aligned images, and those of tiny are not" in capsys.readouterr().err
 
 
 # A short axis runs from right to left: the slices are sagittal, in part (rows: world axes; columns: the file's).
@@ -436,6 +437,8 @@ def test_the_slices_of_a_tilted_heart_are_those_of_the_file(root: Path, config: 
     np.testing.assert_array_equal(pair.fixed.data, heart(ES - 1)[0][::-1, ::-1])
     np.testing.assert_array_equal(pair.moving_labels, heart(0)[1][::-1, ::-1])
     np.testing.assert_allclose(pair.moving.affine @ [27, 23, 2, 1], TILTED @ [0, 0, 2, 1])
+    (as_read,) = acquired_pairs(replace(config, slice_axis="last"), "test", "ED")
+    assert as_read.moving.data.shape == as_read.fixed_labels.shape == (3, 28, 24)
 
 
 # --- strides, and training as a whole ---------------------------------------------------------------------
@@ -465,6 +468,7 @@ def test_the_features_of_a_stack_keep_its_slices(config: DataConfig) -> None:
         settings.network, filters=(2, 2, 2), residual_blocks=0, affine_filters=(2,), nonrigid_filters=2
     )
     model = build_model(replace(settings, network=small))
+    assert (model.preprocessing["slice_axis"], model.preprocessing["search"]) == ("thickest", "hearts")
     features = model.encoder(tf.zeros((1, 28, 24, 8, 1)))
     assert features.shape == (1, 7, 6, 8, 2)
 
@@ -482,7 +486,7 @@ def test_training_and_evaluation_run_on_a_heart(root: Path, config: DataConfig, 
         settings.network, filters=(2, 2, 4), residual_blocks=1, affine_filters=(4,), nonrigid_filters=4
     )
     model = train(replace(settings, network=small), root / "run", quiet=True)
-    method = Fire(model, "ED") if solid else SliceBySlice(Fire(model, "ED"))
+    method = TrainedModel(model, "ED") if solid else SliceBySlice(TrainedModel(model, "ED"))
     scores = evaluate(acquired_pairs(config, "test", "ED"), [method], structures=STRUCTURES)
     assert len(scores.pairs) == 4
     assert all(0 <= float(row["dice"]) <= 1 for row in scores.pairs)

@@ -9,10 +9,11 @@ from matplotlib.image import imread
 from fire_tf.config.loading import load_config
 from fire_tf.config.schema import DataConfig
 from fire_tf.evaluate import main
-from fire_tf.evaluation.methods import Result, Times, Unaligned
+from fire_tf.evaluation.methods import Result, Unaligned
 from fire_tf.evaluation.pairs import Pair
 from fire_tf.evaluation.scoring import Scores
 from fire_tf.evaluation.table import TABLES, format_table, paper_table
+from fire_tf.measures.timing import Times
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:non-integer arguments to randrange:DeprecationWarning"

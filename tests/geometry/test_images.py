@@ -8,16 +8,9 @@ import numpy as np
 import pytest
 
 from fire_tf.files.errors import InputError
-from fire_tf.geometry.images import (
-    BACKGROUND,
-    Image,
-    canvas_grid,
-    foreground,
-    normalise,
-    prepare,
-    read_image,
-    resample,
-)
+from fire_tf.geometry.canvas import canvas_grid, prepare, resample
+from fire_tf.geometry.grey_values import BACKGROUND, foreground, normalise
+from fire_tf.geometry.images import Image, read_image
 
 SHAPE = (9, 11, 7)
 OBLIQUE = np.array(

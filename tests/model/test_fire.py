@@ -13,7 +13,6 @@ from fire_tf.model import losses
 from fire_tf.model.fire import FIRE, GROUPS
 from fire_tf.model.losses import Losses
 from fire_tf.model.objectives import ALIGNED_TERMS, KNOWN_TERMS, OBJECTIVES, PAPER_TERMS
-from fire_tf.networks.networks import Phi
 from fire_tf.networks.spatial import (
     affine_displacement,
     affine_points,
@@ -22,6 +21,7 @@ from fire_tf.networks.spatial import (
     sample,
     warp,
 )
+from fire_tf.networks.transformation import Phi
 
 import tensorflow as tf  # isort: skip  (after the package, which quietens it)
 

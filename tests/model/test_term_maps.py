@@ -1,15 +1,12 @@
 """The maps of the loss terms add up to the terms."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
-from matplotlib.image import imread
 from tiny_fire import CANVAS, awaken, pairs, tiny_model
 
 from fire_tf.model.fire import FIRE
 from fire_tf.model.objectives import PAPER_TERMS
-from fire_tf.model.term_maps import TermMap, draw_terms, term_maps
+from fire_tf.model.term_maps import term_maps
 
 
 @pytest.fixture(scope="module")
@@ -53,14 +50,3 @@ def test_maps_lie_on_the_grid_of_what_is_compared(model: FIRE) -> None:
             assert found.error.shape == tuple(grid)
             assert found.left.shape == found.right.shape
         assert found.left.shape[-1] == {"syn_fea": 4, "syn_align": 4, "r_smooth": 2}.get(name, 1)
-
-
-def test_terms_are_drawn(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-
-    def term(channels: int) -> TermMap:
-        left, right = rng.uniform(-1, 1, (2, 12, 10, channels))
-        return TermMap(left, right, np.abs(left - right).mean(-1), 0.25)
-
-    draw_terms({"syn_acc": term(1), "syn_fea": term(3)}, tmp_path / "terms.png")
-    assert imread(tmp_path / "terms.png").std() > 0.05

@@ -4,15 +4,11 @@ import numpy as np
 import pytest
 from tiny_fire import CANVAS, awaken, pairs, tiny_model
 
+from fire_tf.networks.affine import AffineNetwork, _fit_affine
 from fire_tf.networks.layers import ConvolutionUnit, ResidualBlock, StridedConvolution, UpsamplingConvolution
-from fire_tf.networks.networks import (
-    AffineNetwork,
-    Decoder,
-    Encoder,
-    NonRigidNetwork,
-    _fit_affine,
-    _standardise,
-)
+from fire_tf.networks.nonrigid import NonRigidNetwork
+from fire_tf.networks.synthesis import Decoder, Encoder
+from fire_tf.networks.transformation import _standardise
 
 import tensorflow as tf  # isort: skip  (after the package, which quietens it)
 

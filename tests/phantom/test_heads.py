@@ -10,9 +10,10 @@ from scipy import ndimage
 
 from fire_tf.files.errors import InputError
 from fire_tf.phantom import heads as phantom_module
+from fire_tf.phantom.__main__ import main
 from fire_tf.phantom.anatomy import TISSUE_NAMES
 from fire_tf.phantom.brain_shapes import CENTRE
-from fire_tf.phantom.heads import STRUCTURES, Phantom, generate_subject, main, write_phantom
+from fire_tf.phantom.heads import STRUCTURES, Phantom, generate_subject, write_phantom
 from fire_tf.phantom.mr_signal import SEQUENCES, TISSUES, InversionRecovery, Tissue, rician_noise
 from fire_tf.phantom.shapes import WaveField, cover, ellipsoid, intersection, tube, union
 
@@ -280,13 +281,14 @@ def test_nothing_is_left_behind_after_a_failure(tmp_path, monkeypatch):
         raise OSError("disk full")
 
     monkeypatch.setattr(phantom_module, "_write_subject", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(InputError, match="disk full"):
         write_phantom(tmp_path / "data", 1, **TINY)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_command_writes_and_reports(tmp_path, capsys):
     arguments = [
+        "heads",
         "--output",
         str(tmp_path / "out"),
         "--subjects",
@@ -310,7 +312,7 @@ def test_command_writes_and_reports(tmp_path, capsys):
 @pytest.mark.parametrize("bad", [["--subjects", "0"], ["--subjects", "1", "--spacing", "-1"]])
 def test_command_names_a_bad_value_in_one_line(tmp_path, capsys, bad):
     with pytest.raises(SystemExit) as stop:
-        main(["--output", str(tmp_path / "out"), *bad])
+        main(["heads", "--output", str(tmp_path / "out"), *bad])
     assert stop.value.code == 2
     assert capsys.readouterr().err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []

@@ -12,13 +12,13 @@ from fire_tf.data.sources import acdc
 from fire_tf.files.errors import InputError
 from fire_tf.geometry.images import read_frames
 from fire_tf.geometry.point_maps import AffineMap, grid_points
+from fire_tf.phantom.__main__ import main
 from fire_tf.phantom.hearts import (
     LEFT_CAVITY,
     MUSCLE,
     Heart,
     contraction,
     generate_beat,
-    main,
     write_hearts,
 )
 from fire_tf.registration.beat import ejection_fraction, follow_beat, volume_curve
@@ -81,7 +81,7 @@ def test_tissue_that_is_far_away_stays_and_the_wall_moves_with_the_blood() -> No
 
 
 def test_hearts_differ_and_depend_on_their_seed_alone(root: Path, tmp_path: Path, capsys) -> None:
-    main(["--output", str(tmp_path / "again"), "--patients", "1"])
+    main(["hearts", "--output", str(tmp_path / "again"), "--patients", "1"])
     assert capsys.readouterr().out.startswith("1 patients in ")
     one, other = (nib.load(beat_of(root, name)[0]).get_fdata() for name in ("patient001", "patient002"))
     assert np.abs(one - other).mean() > 10
@@ -105,7 +105,7 @@ class Doubling(KnownModel):
         double = eye.copy()
         double[0, 0] = double[1, 1] = 2.0
         super().__init__(canvas, spacing, (double, still), (half, still))
-        self.preprocessing["slices_last"] = True
+        self.preprocessing["slice_axis"] = "thickest"
 
 
 def blobs(shape: tuple[int, int, int], frames: int) -> tuple[nib.Nifti1Image, nib.Nifti1Image]:
@@ -149,7 +149,7 @@ def test_a_model_that_sees_no_motion_finds_none(root: Path) -> None:
     beat, truth = beat_of(root)
     ed = nib.load(truth).slicer[..., 0]
     model = KnownModel(SHAPE[:2], SPACING[:2])
-    model.preprocessing["slices_last"] = True
+    model.preprocessing["slice_axis"] = "thickest"
     followed = follow_beat(model, beat, ed, 0)
     np.testing.assert_array_equal(
         followed.labels.get_fdata(), np.repeat(ed.get_fdata()[..., np.newaxis], PHASES, axis=-1)

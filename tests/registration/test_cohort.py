@@ -16,7 +16,8 @@ from fake_model import KnownModel, brain_like, inverse_affine, turned
 
 import fire_tf.model.storage
 from fire_tf.files.errors import InputError
-from fire_tf.geometry.point_maps import AffineMap, grid_points, pull
+from fire_tf.geometry.point_maps import AffineMap, grid_points
+from fire_tf.geometry.reading import pull
 from fire_tf.register import main
 from fire_tf.registration.beat import register_frames
 from fire_tf.registration.cohort import Row, cohort_page, read_manifest

@@ -1,5 +1,6 @@
 """Refining on made-up pairs of two contrasts whose true deformation is known."""
 
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -8,7 +9,7 @@ from fake_model import KnownModel, brain_like, inverse_affine, labels_of, turned
 from scipy.ndimage import gaussian_filter
 
 from fire_tf.evaluation.measure import evaluate
-from fire_tf.evaluation.methods import Fire
+from fire_tf.evaluation.methods import TrainedModel
 from fire_tf.evaluation.pairs import Pair
 from fire_tf.geometry.images import Image
 from fire_tf.geometry.point_maps import (
@@ -18,26 +19,19 @@ from fire_tf.geometry.point_maps import (
     InverseMap,
     PointMap,
     grid_points,
-    pull,
 )
+from fire_tf.geometry.reading import pull
 from fire_tf.measures import metrics
+from fire_tf.registration.free_form import Lattice
 from fire_tf.registration.pair import Registration, register_pair
-from fire_tf.registration.refine import (
-    BRAINS,
-    Level,
-    _Comparison,
-    _Lattice,
-    _MutualInformation,
-    _Objective,
-    refine,
-    search_for,
-)
+from fire_tf.registration.refine import SEARCHES, refine, search_for
+from fire_tf.registration.refine_objective import Comparison, Objective
 
 SPACING = {2: (2.0, 1.6), 3: (4.0, 4.0, 4.5)}
 SHAPE = {2: (84, 96), 3: (40, 44, 36)}
 TURN = {2: turned(7, (4.0, -3.0)), 3: turned(7, (2.0, -1.5, 1.0))}
-AS_GIVEN = BRAINS._replace(
-    levels=tuple(Level(level.step, level.smoothing, level.controls, 0) for level in BRAINS.levels)
+AS_GIVEN = SEARCHES["heads"]._replace(
+    levels=tuple(replace(level, iterations=0) for level in SEARCHES["heads"].levels)
 )
 """Levels that search nothing."""
 
@@ -188,7 +182,7 @@ def test_the_search_starts_from_the_better_direction() -> None:
 
 def test_refined_is_measured_beside_the_model() -> None:
     pair, _, _ = deformed(2)
-    scores = evaluate([pair], [Fire(KnownModel(SHAPE[2], SPACING[2]), refined=True)])
+    scores = evaluate([pair], [TrainedModel(KnownModel(SHAPE[2], SPACING[2]), refined=True)])
     dice = {row["method"]: row["dice"] for row in scores.pairs if row["direction"] == "moving onto fixed"}
     assert list(dice) == ["FIRE affine", "FIRE", "FIRE refined"]
     assert dice["FIRE"] < 0.8 < 0.93 < dice["FIRE refined"]
@@ -201,15 +195,14 @@ def test_the_gradient_is_that_of_the_objective(ndim: int) -> None:
     """By central differences in random directions, where some Jacobian determinants are penalised."""
     pair = made_up_pair(ndim, true_map(ndim))
     found = registered(pair)
-    level = Level(step=5, smoothing=4, controls=40, iterations=0)
-    comparison = _Comparison(found.moving, found.fixed, found.fixed.data > -0.9, level)
+    comparison = Comparison(found.moving, found.fixed, found.fixed.data > -0.9, step=5, smoothing=4)
     still = DisplacementMap(np.zeros((*SHAPE[ndim], ndim)))
     start = AffineAfterDisplacement(still, AffineMap.identity(ndim))
-    objective = _Objective(start, comparison, level, bending=3.0)
+    objective = Objective(start, comparison, 40, bending=3.0)
     rng = np.random.default_rng(1)
     x = objective.start + rng.normal(0, 40 / SPACING[ndim][0], objective.start.size)
     x[: ndim * (ndim + 1)] = objective.start[: ndim * (ndim + 1)]
-    lattice = _Lattice(SHAPE[ndim], SPACING[ndim], 40)
+    lattice = Lattice(SHAPE[ndim], SPACING[ndim], 40)
     folding, _ = lattice.folding(x[ndim * (ndim + 1) :].reshape(*lattice.size, ndim))
     assert folding > 1e-3
     _, gradient = objective(x)
@@ -217,41 +210,6 @@ def test_the_gradient_is_that_of_the_objective(ndim: int) -> None:
         direction = rng.normal(size=x.size)
         change = objective(x + 1e-5 * direction)[0] - objective(x - 1e-5 * direction)[0]
         assert gradient @ direction == pytest.approx(change / 2e-5, rel=1e-2)  # linear reads have kinks
-
-
-def test_mutual_information_of_what_can_be_counted_by_hand() -> None:
-    two = np.repeat([-1.0, 1.0], 50)
-    known = _MutualInformation(two)
-    assert known(two)[0] == pytest.approx(np.log(2))
-    assert known(-two)[0] == pytest.approx(np.log(2))  # either value tells the other
-    assert known(np.tile([-1.0, 1.0], 50))[0] == pytest.approx(0, abs=1e-12)  # independent
-    assert known(np.full(100, 0.3))[0] == pytest.approx(0, abs=1e-12)
-    four = np.repeat([-1.0, -0.3, 0.3, 1.0], 25)
-    assert _MutualInformation(four)(four)[0] == pytest.approx(np.log(4), abs=1e-3)
-
-
-def test_bending_of_a_parabola() -> None:
-    """u = c x^2 / 2 voxels along the first axis has the second derivative c / spacing in 1/mm."""
-    lattice = _Lattice((30, 20), (2.0, 3.0), 12.0)
-    points = grid_points((30, 20))
-    parabola = np.stack([0.04 * points[..., 0] ** 2 / 2, np.zeros((30, 20))], axis=-1)
-    controls = lattice.fit(parabola)
-    np.testing.assert_allclose(lattice.displacement(controls), parabola, atol=1e-9)
-    assert lattice.bending(controls)[0] == pytest.approx((0.04 / 2) ** 2)
-    twisted = np.stack([np.zeros((30, 20)), 0.05 * points[..., 0] * points[..., 1]], axis=-1)
-    # d2 (3 v) / dx dy = 3 * 0.05 / (2 * 3), counted for xy and yx.
-    assert lattice.bending(lattice.fit(twisted))[0] == pytest.approx(2 * 0.025**2)
-    affine = points @ np.array([[0.1, 0.2], [-0.3, 0.1]]) + 4
-    assert lattice.bending(lattice.fit(affine))[0] == pytest.approx(0, abs=1e-12)
-
-
-def test_folding_counts_what_the_volume_falls_short_of() -> None:
-    """u = -0.9 x along the first axis: a determinant of 0.1 everywhere, 0.1 below the least allowed."""
-    lattice = _Lattice((30, 20), (2.0, 3.0), 12.0)
-    points = grid_points((30, 20))
-    squeezed = np.stack([-0.9 * points[..., 0], np.zeros((30, 20))], axis=-1)
-    assert lattice.folding(lattice.fit(squeezed))[0] == pytest.approx(0.1**2)
-    assert lattice.folding(lattice.fit(squeezed / 2))[0] == 0
 
 
 CHEST = 72.0  # radius in mm around a ventricle
@@ -286,7 +244,7 @@ def worst_dice(pair: Pair, model: KnownModel) -> float:
 def test_a_model_of_hearts_is_refined_as_finely_as_a_wall_thickens() -> None:
     pair, model = contraction((24, 32), (20, 30)), KnownModel(SHAPE[2], SPACING[2])
     assert worst_dice(pair, model) < 0.93
-    model.preprocessing["slices_last"] = True
+    model.preprocessing["search"] = "hearts"
     assert worst_dice(pair, model) > 0.95
 
 
@@ -299,7 +257,7 @@ def test_refining_hearts_starts_from_the_nonrigid_part_of_either_direction() -> 
 
     def heart_model(**knowing: tuple[np.ndarray, np.ndarray]) -> KnownModel:
         model = KnownModel(SHAPE[2], SPACING[2], **knowing)
-        model.preprocessing["slices_last"] = True
+        model.preprocessing["search"] = "hearts"
         return model
 
     assert worst_dice(contraction(before, after), heart_model()) < 0.8

@@ -13,7 +13,8 @@ import fire_tf.model.storage
 from fire_tf.files.errors import InputError
 from fire_tf.geometry.grids import read_grid
 from fire_tf.geometry.images import Image
-from fire_tf.geometry.point_maps import AffineMap, grid_points, pull
+from fire_tf.geometry.point_maps import AffineMap, grid_points
+from fire_tf.geometry.reading import pull
 from fire_tf.geometry.resampling import apply_transform
 from fire_tf.geometry.stacks import slices_last
 from fire_tf.geometry.transform_files.fields import read_transform
@@ -34,7 +35,7 @@ def heart_model(canvas: tuple[int, ...] = PLANE, spacing: tuple[float, ...] = (1
     there, bend = (THERE, BEND) if canvas == PLANE else (np.eye(len(canvas), len(canvas) + 1), None)
     bend = np.zeros((*canvas, len(canvas))) if bend is None else bend
     model = KnownModel(canvas, spacing, (there, bend), (inverse_affine(there), -bend))
-    model.preprocessing |= {"modality_a": "ED", "modality_b": "ES", "slices_last": True}
+    model.preprocessing |= {"modality_a": "ED", "modality_b": "ES", "slice_axis": "thickest"}
     return model
 
 

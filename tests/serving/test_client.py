@@ -26,8 +26,6 @@ from fire_tf.geometry.images import Image, read_image
 from fire_tf.model.fire import FIRE
 from fire_tf.registration.results import write_registration
 from fire_tf.registration.user_images import Options, RegisteredImages, register_images
-from fire_tf.serving.canvases import on_canvas
-from fire_tf.serving.export import export_model
 from fire_tf.serving.messages import (
     PredictionLog,
     PredictRequest,
@@ -36,6 +34,8 @@ from fire_tf.serving.messages import (
     predict_request,
     to_tensor,
 )
+from fire_tf.serving.saved_model.canvases import on_canvas
+from fire_tf.serving.saved_model.export import export_model
 from fire_tf.serving.served_model import ServedModel
 from fire_tf.serving.transports import GrpcServer, RestServer, connect, describe
 
@@ -171,7 +171,7 @@ def test_volumes_above_the_default_limit_of_a_message(tmp_path: Path) -> None:
 
 
 def test_stacks_of_slices_are_left_to_register() -> None:
-    settings = {**SETTINGS, "spacing": [1.5, 1.5], "slices_last": True}
+    settings = {**SETTINGS, "spacing": [1.5, 1.5], "slice_axis": "thickest"}
     stack = Image(np.zeros((24, 20, 3)), np.diag([1.5, 1.5, 10, 1]), "heart.nii")
     with pytest.raises(InputError, match=r"heart\.nii: is a stack"):
         ServedModel(None, {"canvas": [24, 20], "preprocessing": settings}, (stack, stack))

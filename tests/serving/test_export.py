@@ -13,14 +13,14 @@ from tiny_fire import CANVAS, awaken, tiny_model
 
 from fire_tf.export import main
 from fire_tf.files.errors import InputError
-from fire_tf.geometry.images import normalise
+from fire_tf.geometry.grey_values import normalise
 from fire_tf.geometry.point_maps import AffineMap, Chain, InPlane, grid_points
 from fire_tf.model.fire import FIRE
 from fire_tf.model.storage import save_model
 from fire_tf.registration.user_images import RegisteredImages, register_images
-from fire_tf.serving.canvases import on_canvas
-from fire_tf.serving.export import WARMUP, export_model
-from fire_tf.serving.signatures import OUTPUTS, normalised
+from fire_tf.serving.saved_model.canvases import on_canvas
+from fire_tf.serving.saved_model.export import WARMUP, export_model
+from fire_tf.serving.saved_model.signatures import OUTPUTS, normalised
 
 import tensorflow as tf  # isort: skip  (after the package, which quietens it)
 

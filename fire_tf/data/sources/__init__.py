@@ -1,0 +1,1 @@
+"""Where subjects come from, a module for each layout."""

@@ -1,0 +1,1 @@
+"""Transforms in files, a module for each format."""

@@ -31,8 +31,9 @@ import numpy as np
 
 from fire_tf.files.errors import InputError
 from fire_tf.geometry.grids import Grid, read_grid
-from fire_tf.geometry.images import open_image, read_data
-from fire_tf.geometry.point_maps import AffineMap, PointMap, sample
+from fire_tf.geometry.nifti import open_image, read_data
+from fire_tf.geometry.point_maps import AffineMap, PointMap
+from fire_tf.geometry.reading import sample
 from fire_tf.geometry.transform_files.itk import LPS, read_affine
 
 _INTENTS = {"itk": 1007, "ras": 1006, "fsl": 2006, "voxel": 1006}
@@ -91,7 +92,7 @@ class AffineTransform:
 
 @dataclass(frozen=True)
 class FieldTransform:
-    """A field (X, Y, Z, 3) on the grid ``target``, of one of `fire_tf.geometry.names.WARP_FORMATS`; beyond it the edge's vectors go on."""
+    """A field (X, Y, Z, 3) on the grid ``target``, of a ``kind`` of the table above; beyond it the edge's vectors go on."""
 
     field: np.ndarray
     target: Grid

@@ -14,7 +14,9 @@ import tensorflow as tf
 
 from fire_tf.files.errors import InputError
 from fire_tf.model.fire import FIRE
-from fire_tf.networks.networks import AffineNetwork, NonRigidNetwork, TransformationNetwork
+from fire_tf.networks.affine import AffineNetwork
+from fire_tf.networks.nonrigid import NonRigidNetwork
+from fire_tf.networks.transformation import TransformationNetwork
 
 
 class _AffineElsewhere(AffineNetwork):

@@ -2,7 +2,7 @@
 
 Images are RAS tensors at the model's spacing with the grey values of their files, (batch, *spatial, 1) float32 of
 any size up to the largest canvas; ``moving`` is of the model's modality A, ``fixed`` of B. Both are normalised as
-`fire_tf.geometry.images.normalise` does it and laid in the middle of the smallest canvas that holds them, and what is found
+`fire_tf.geometry.grey_values` does it and laid in the middle of the smallest canvas that holds them, and what is found
 is cut back to their sizes. Points are voxel indices of the images as they came, axes in ``ij`` order.
 
 Signature           inputs                          outputs
@@ -28,10 +28,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from fire_tf.geometry.images import BACKGROUND
+from fire_tf.geometry.grey_values import BACKGROUND
 from fire_tf.model.fire import FIRE
-from fire_tf.networks.networks import Phi
-from fire_tf.networks.spatial import identity_grid, sample
+from fire_tf.networks.spatial import identity_grid, pull
+from fire_tf.networks.transformation import Phi
 
 OUTPUTS = {
     "warped_moving": "the moving image on the fixed one's voxels, (batch, *fixed, 1), its grey values",
@@ -160,7 +160,7 @@ def checked(image: tf.Tensor, name: str) -> tf.Tensor:
 
 
 def normalised(image: tf.Tensor, percentile: float) -> Grey:
-    """`fire_tf.geometry.images.normalise` of each image of a batch: the lowest value to -1, ``percentile`` of the rest to 1."""
+    """`grey_values.normalise` of each image of a batch: the lowest value to -1, ``percentile`` of the rest to 1."""
     flat = tf.reshape(image, [tf.shape(image)[0], -1])
     low = tf.reduce_min(flat, axis=1, keepdims=True)
     high = tf.maximum(
@@ -187,7 +187,7 @@ def _percentile_above(flat: tf.Tensor, low: tf.Tensor, part: float) -> tf.Tensor
 
 
 class _Place(NamedTuple):
-    """Where images of ``size`` (n,) lie on a canvas: from voxel ``start`` (n,) on, as `fire_tf.geometry.images` lays them."""
+    """Where images of ``size`` (n,) lie on a canvas: from voxel ``start`` (n,) on, as `geometry.canvas` lays them."""
 
     canvas: tuple[int, ...]
     size: tf.Tensor
@@ -262,12 +262,10 @@ def _direction(
 def _pull(image: Grey, place: _Place, flow: tf.Tensor) -> tf.Tensor:
     """Grey values read at ``p + flow(p)`` for every voxel p of the canvas; beyond the canvas they fade into ``low``.
 
-    As `fire_tf.geometry.point_maps.pull` does it: linearly, with one voxel of ``low`` around the canvas.
+    As `fire_tf.geometry.reading.pull` does it.
     """
-    n = flow.shape[-1]
-    low = tf.reshape(image.low, [-1] + [1] * (n + 1))
-    above = tf.pad(place.lay(image.values - low, 0.0), [[0, 0], *[[1, 1]] * n, [0, 0]])
-    return low + sample(above, identity_grid(place.canvas) + flow + 1.0)
+    low = tf.reshape(image.low, [-1] + [1] * (image.values.shape.rank - 1))
+    return low + pull(place.lay(image.values - low, 0.0), identity_grid(place.canvas) + flow)
 
 
 def _in_indices(matrix: tf.Tensor, model: FIRE, source: _Place, target: _Place) -> tf.Tensor:

@@ -8,14 +8,17 @@ import pytest
 from fake_model import KnownModel, brain_like, labels_of, turned
 from matplotlib.image import imread
 
-from fire_tf.evaluation.pairs import Pair
-from fire_tf.evaluation.watch import WatchRegistration, draw_progress
 from fire_tf.geometry.images import Image
-from fire_tf.geometry.point_maps import grid_points, pull
+from fire_tf.geometry.point_maps import grid_points
+from fire_tf.geometry.reading import pull
+from fire_tf.training.watch import WatchRegistration
 
 SIZE = (40, 36)
 STRUCTURES = {1: "dark", 2: "middle", 3: "bright"}
 SHIFT = 6.0
+
+Pair = tuple[tuple[Image, Image], tuple[np.ndarray, np.ndarray]]
+"""Images and labels, moving and fixed."""
 
 
 @pytest.fixture
@@ -26,8 +29,9 @@ def pair() -> Pair:
     there = grid_points(SIZE) - np.array([SHIFT, 0.0])
     fixed = np.where(grey > 0, (grey - 500) / 300, -1).astype(np.float32)
     moving, moving_labels = pull(fixed, there, outside=-1.0), pull(labels, there, nearest=True)
-    images = [Image(data[..., np.newaxis], np.diag([2.0, 2.0, 2.0, 1.0]), "i") for data in (moving, fixed)]
-    return Pair("p", "l", "s", *images, moving_labels, labels)
+    affine = np.diag([2.0, 2.0, 2.0, 1.0])
+    images = Image(moving[..., np.newaxis], affine, "m"), Image(fixed[..., np.newaxis], affine, "f")
+    return images, (moving_labels, labels)
 
 
 def model_that_shifts(voxels: float) -> KnownModel:
@@ -38,7 +42,7 @@ def model_that_shifts(voxels: float) -> KnownModel:
 
 def watch(pair: Pair, path: Path, shifts: list[float], **options: Any) -> WatchRegistration:
     """What the callback has seen of a model that shifts further after every epoch."""
-    callback = WatchRegistration(pair, STRUCTURES, path, **options)
+    callback = WatchRegistration(*pair, STRUCTURES, path, **options)
     for epoch, shift in enumerate(shifts):
         callback.model = model_that_shifts(shift)
         if epoch:
@@ -73,13 +77,14 @@ def test_training_anew_begins_anew(pair: Pair, tmp_path: Path) -> None:
 
 
 def test_a_structure_that_neither_slice_holds_does_not_count(pair: Pair, tmp_path: Path) -> None:
-    callback = WatchRegistration(pair, {**STRUCTURES, 9: "absent"}, tmp_path / "watch.png")
+    callback = WatchRegistration(*pair, {**STRUCTURES, 9: "absent"}, tmp_path / "watch.png")
     callback.model = model_that_shifts(SHIFT)
     callback.on_train_begin()
     assert callback.dice == [1.0]
 
 
 def test_volumes_are_refused(pair: Pair, tmp_path: Path) -> None:
-    solid = Pair("v", "l", "s", pair.moving, pair.fixed, np.zeros((4, 4, 4)), np.zeros((4, 4, 4)))
-    with pytest.raises(ValueError, match="v: has 3 axes, expected a pair of single slices"):
-        draw_progress(solid, [], STRUCTURES, tmp_path / "watch.png")
+    images, labels = pair
+    solid = Image(np.zeros((4, 4, 4)), np.eye(4), "v")
+    with pytest.raises(ValueError, match=r"v: has shape \(4, 4, 4\), expected a single slice"):
+        WatchRegistration((images[0], solid), labels, STRUCTURES, tmp_path / "watch.png")

@@ -16,9 +16,9 @@ from fire_tf.model.fire import FIRE
 from fire_tf.model.paths import MODEL, find_model
 from fire_tf.model.storage import load_model
 from fire_tf.registration.quality import file_hash
-from fire_tf.serving.canvases import on_canvas
 from fire_tf.serving.messages import PredictionLog, Value, predict_request, to_tensor
-from fire_tf.serving.signatures import ServedFIRE
+from fire_tf.serving.saved_model.canvases import on_canvas
+from fire_tf.serving.saved_model.signatures import ServedFIRE
 
 WARMUP = Path("assets.extra", "tf_serving_warmup_requests")  # where TensorFlow Serving looks for them
 

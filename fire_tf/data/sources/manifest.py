@@ -1,0 +1,57 @@
+"""A CSV table of subjects: columns subject and split, and one of paths for each of modality_a, modality_b, labels."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+
+from fire_tf.config.schema import SPLITS, DataConfig
+from fire_tf.data.subjects import SubjectFiles
+from fire_tf.files.errors import InputError
+
+
+def find_subjects(config: DataConfig) -> dict[str, list[SubjectFiles]]:
+    """The subjects of every split in the order of the manifest; raises InputError, naming file and line."""
+    path = Path(str(config.manifest))
+    if not path.is_file():
+        raise InputError(f"{path}: no such file (data.manifest)")
+    root = Path(config.root) if config.root else path.parent
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        rows = list(csv.DictReader(file))
+    columns = ["subject", config.modality_a, config.modality_b] + ([config.labels] if config.labels else [])
+    if not any(config.split.values()):
+        columns.append("split")
+    missing = [column for column in columns if not rows or column not in rows[0]]
+    if missing:
+        raise InputError(f"{path}: has no column {', '.join(missing)} (or no rows)")
+    result: dict[str, list[SubjectFiles]] = {name: [] for name in SPLITS}
+    for number, row in enumerate(rows, start=2):
+        if empty := [column for column in columns if not (row[column] or "").strip()]:
+            raise InputError(f"{path}: line {number} has nothing in column {', '.join(empty)}")
+        name = _split_of(row, config, f"{path}: line {number}")
+        if name is not None:
+            result[name].append(_manifest_row(row, root, config))
+    return _without_repeats(result, path)
+
+
+def _split_of(row: Mapping[str, str], config: DataConfig, place: str) -> str | None:
+    """The config's split decides where it names subjects (others are left out), else the row's own column."""
+    if any(config.split.values()):
+        return next((name for name in SPLITS if row["subject"] in config.split.get(name, ())), None)
+    if row["split"] not in SPLITS:
+        raise InputError(f"{place}: split is {row['split']!r}, expected one of {', '.join(SPLITS)}")
+    return row["split"]
+
+
+def _manifest_row(row: Mapping[str, str], root: Path, config: DataConfig) -> SubjectFiles:
+    labels = root / row[config.labels] if config.labels else None
+    return SubjectFiles(row["subject"], root / row[config.modality_a], root / row[config.modality_b], labels)
+
+
+def _without_repeats(found: dict[str, list[SubjectFiles]], path: Path) -> dict[str, list[SubjectFiles]]:
+    names = [files.subject for subjects in found.values() for files in subjects]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise InputError(f"{path}: subject {repeated[0]!r} stands in more than one line")
+    return found

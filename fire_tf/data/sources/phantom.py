@@ -1,0 +1,30 @@
+"""Generated heads, written on first use into the cache folder."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from fire_tf.config.schema import DataConfig
+from fire_tf.data.sources import folders
+from fire_tf.data.subjects import SubjectFiles
+
+
+def find_subjects(config: DataConfig) -> dict[str, list[SubjectFiles]]:
+    """The generated subjects of every split."""
+    return folders.find_subjects(config, _generated(config))
+
+
+def _generated(config: DataConfig) -> Path:
+    """The folder of generated subjects at the config's spacing, written on first use."""
+    # Generated images are no part of what most runs need.
+    from fire_tf.phantom.heads import DEFAULT_SHAPE, DEFAULT_SPACING, write_phantom
+
+    spacing = (*config.spacing, config.spacing[0])[:3]
+    extent = [size * DEFAULT_SPACING for size in DEFAULT_SHAPE]
+    shape = [math.ceil(length / step) for length, step in zip(extent, spacing, strict=True)]
+    grid = "x".join(map(str, shape)) + "-" + "x".join(f"{step:g}" for step in spacing)
+    root = Path(config.cache) / f"phantom-{config.phantom_subjects}-{grid}"
+    if not root.is_dir():
+        write_phantom(root, config.phantom_subjects, shape=shape, spacing=spacing)
+    return root

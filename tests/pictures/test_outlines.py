@@ -1,0 +1,43 @@
+"""Outlines of labels that were warped."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from fire_tf.geometry.point_maps import AffineMap
+from fire_tf.pictures.outlines import Labelled, Warped, draw_outlines, draw_progress
+
+
+@pytest.mark.parametrize("size", [(40, 36), (20, 24, 6)])
+def test_outlines_lie_where_the_map_brings_the_labels(size: tuple[int, ...], tmp_path: Path) -> None:
+    """A shift of 8 voxels to the right: in colour what was warped, in white the target's own, which a perfect map
+    covers."""
+    labels = np.zeros(size, np.uint8)
+    labels[(slice(10, 16), slice(10, 20), slice(3, None))[: len(size)]] = 1
+    grey, spacing = np.zeros(size, np.float32), (2.0, 2.0, 5.0)[: len(size)]
+    moving = Labelled(grey, labels, spacing)
+    fixed = Labelled(grey, np.roll(labels, -8, axis=0), spacing)
+    shifted = np.eye(len(size) + 1)
+    shifted[0, -1] = 8
+    still, found = AffineMap.identity(len(size)), AffineMap(shifted)
+
+    def white(to_moving: AffineMap) -> int:
+        rows = [
+            [Warped("a onto b", moving, fixed, to_moving)],
+            [Warped("b onto a", fixed, moving, to_moving.inverse())],
+        ]
+        draw_outlines(rows, {1: "LV"}, tmp_path / "outlines.png")
+        picture = imread(tmp_path / "outlines.png")[..., :3]
+        blue = (picture[..., 2] > 0.6) & (picture[..., 0] < 0.3)
+        assert blue.sum() > 50
+        return int((picture.min(axis=-1) > 0.5).sum())
+
+    assert white(still) > white(found) + 100
+
+
+def test_progress_of_volumes_is_refused(tmp_path: Path) -> None:
+    solid = Labelled(np.zeros((4, 4, 4)), np.zeros((4, 4, 4)), (1.0, 1.0, 1.0))
+    with pytest.raises(ValueError, match="expected a pair of single slices, got 3 axes"):
+        draw_progress([Warped("before", solid, solid, AffineMap.identity(3))], {}, tmp_path / "watch.png")
