@@ -92,7 +92,7 @@ class AffineTransform:
 
 @dataclass(frozen=True)
 class FieldTransform:
-    """A field (X, Y, Z, 3) on the grid ``target``, of a ``kind`` of the table above; beyond it the edge's vectors go on."""
+    """A field (X, Y, Z, 3) on the grid ``target``, of a ``kind`` named above; beyond it the edge's vectors go on."""
 
     field: np.ndarray
     target: Grid
