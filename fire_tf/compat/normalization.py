@@ -7,9 +7,11 @@ same layer: the same epsilon, and the same two variables in the same order, so t
 import warnings
 from typing import Any
 
-import tensorflow as tf
-
 from fire_tf.compat.environment import brings_keras_3
+from fire_tf.compat.quiet import import_tensorflow
+
+import_tensorflow()
+import tensorflow as tf  # noqa: E402
 
 EPSILON = 1e-3
 _NOTICE = r"\s*TensorFlow Addons \(TFA\) has ended development"

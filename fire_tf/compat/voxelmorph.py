@@ -20,6 +20,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from fire_tf.compat.quiet import import_tensorflow
+
 _BACKEND_VARIABLES = ("NEURITE_BACKEND", "VXM_BACKEND")
 
 
@@ -66,6 +68,7 @@ def _without_sklearn() -> Iterator[None]:
         del sys.modules["sklearn"]
 
 
+import_tensorflow()
 with _four_value_getargspec(), _tensorflow_backend(), _without_sklearn():
     import neurite as ne
     import voxelmorph as vxm

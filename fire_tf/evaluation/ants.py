@@ -28,6 +28,7 @@ from fire_tf.evaluation.methods import Result
 from fire_tf.evaluation.pairs import Pair
 from fire_tf.files.errors import InputError
 from fire_tf.geometry.point_maps import AffineAfterDisplacement, AffineMap, Chain, DisplacementMap
+from fire_tf.geometry.transform_files.itk import about_centre
 from fire_tf.measures.timing import Stopwatch
 
 AFFINE = {
@@ -179,11 +180,7 @@ class Ants:
     def _voxel_affine(self, path: Path, pair: Pair) -> AffineMap:
         """An ITK affine on physical points as a map from fixed to moving voxels."""
         transform = self._ants.read_transform(str(path))
-        ndim = pair.ndim
-        parameters, centre = np.asarray(transform.parameters), np.asarray(transform.fixed_parameters)
-        linear, translation = parameters[: ndim * ndim].reshape(ndim, ndim), parameters[ndim * ndim :]
-        offset = translation + centre - linear @ centre
-        physical = AffineMap(np.concatenate([linear, offset[:, np.newaxis]], axis=1))
+        physical = about_centre(np.asarray(transform.parameters), np.asarray(transform.fixed_parameters))
         moving, fixed = (AffineMap(np.diag([*pair.spacing(which), 1.0])) for which in ("moving", "fixed"))
         return moving.inverse().after(physical).after(fixed)
 

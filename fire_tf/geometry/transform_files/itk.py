@@ -57,8 +57,13 @@ def _from_itk(parameters: np.ndarray, centre: np.ndarray, n: int, path: str | Pa
     numbers = all(values.dtype.kind in "iuf" and np.isfinite(values).all() for values in (parameters, centre))
     if centre.size != n or not numbers:
         raise InputError(f"{path}: its transform is not a finite matrix, translation and centre")
-    parameters, centre = parameters.ravel().astype(np.float64), centre.ravel().astype(np.float64)
+    return LPS.after(about_centre(parameters.ravel(), centre.ravel()).extruded(3)).after(LPS)
+
+
+def about_centre(parameters: np.ndarray, centre: np.ndarray) -> AffineMap:
+    """ITK's ``p -> M (p - c) + t + c``: ``parameters`` (n * n + n,) are M's rows and then t, ``centre`` (n,) is c."""
+    n = len(centre)
+    parameters = np.asarray(parameters, np.float64)
     linear, translation = parameters[: n * n].reshape(n, n), parameters[n * n :]
-    offset = translation + centre - linear @ centre
-    own = AffineMap(np.concatenate([linear, offset[:, np.newaxis]], axis=1))
-    return LPS.after(own.extruded(3)).after(LPS)
+    offset = translation + centre - linear @ np.asarray(centre, np.float64)
+    return AffineMap(np.concatenate([linear, offset[:, np.newaxis]], axis=1))

@@ -55,7 +55,7 @@ def export_model(
         "fire_tf": __version__,
         "canvas": model.canvas,
         "canvases": ladder,
-        "preprocessing": model.preprocessing,
+        "preprocessing": dict(model.preprocessing),  # and not the wrapper that Keras puts around it
         **(source or {}),
     }
     served = ServedFIRE([on_canvas(model, canvas) for canvas in ladder], description)

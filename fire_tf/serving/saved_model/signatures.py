@@ -64,7 +64,6 @@ class ServedFIRE(tf.Module):
 
     def __init__(self, models: Sequence[FIRE], description: Mapping[str, Any]):
         super().__init__()
-        # With an indent json iterates in Python, which sees through the wrappers that Keras puts around attributes.
         self._description = json.dumps(description, indent=1)
         self._percentile = float(description["preprocessing"]["percentile"])
         self._canvases = [model.canvas for model in models]
