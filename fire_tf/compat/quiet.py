@@ -11,6 +11,9 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from fire_tf.compat.environment import brings_keras_3
+from fire_tf.compat.seeds import accept_float_bounds
+
 _NOTICES = re.compile(
     rb"WARNING: All log messages before absl::InitializeLog\(\)|.*Compiled cluster using XLA!|[IWE]0000 |"
     rb"To enable the following instructions:"
@@ -43,6 +46,8 @@ def import_tensorflow() -> None:
     if "tensorflow" not in sys.modules:
         with without_notices():
             import tensorflow  # noqa: F401
+    if brings_keras_3():
+        accept_float_bounds()
 
 
 @functools.cache

@@ -95,8 +95,14 @@ def recipe_differences(one: Config, other: Config) -> list[str]:
     Where the images lie, how many threads work and what is done with the model afterwards does not count.
     """
     ignored = {"name", "data", "validation", "threads", "search", "ants"}
-    keys = [key.name for key in fields(Config) if key.name not in ignored]
-    return [key for key in keys if getattr(one, key) != getattr(other, key)]
+    found = [f"data.{name}" for name in _differing(one.data, other.data, {"root", "manifest", "cache"})]
+    return found + _differing(one, other, ignored)
+
+
+def _differing(one: Any, other: Any, ignored: set[str]) -> list[str]:
+    """The fields of two sections of a kind that are not equal."""
+    names = [key.name for key in fields(one) if key.name not in ignored]
+    return [name for name in names if getattr(one, name) != getattr(other, name)]
 
 
 def find_config(name_or_path: str | Path) -> Path:

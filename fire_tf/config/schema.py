@@ -26,6 +26,7 @@ from fire_tf.config.kinds import (
     within,
 )
 from fire_tf.config.messages import nearest
+from fire_tf.files.errors import InputError
 
 Split = Literal["train", "validate", "test"]
 Group = Literal["affine", "nonrigid", "synthesis"]
@@ -157,6 +158,14 @@ class LossWeights:
     known: NotNegative = 1.0
 
 
+TRAINED: dict[Objective, tuple[Group, ...]] = {
+    "aligned": ("synthesis",),
+    "known": ("affine", "nonrigid"),
+    "paper": ("affine", "nonrigid", "synthesis"),
+}
+"""The groups of variables that each objective has a gradient for."""
+
+
 @dataclass(frozen=True)
 class LearningRates:
     """One rate per group of variables; the defaults are the paper's."""
@@ -185,6 +194,11 @@ class Stage:
             if not groups or len(set(groups)) != len(groups):
                 raise ValueError(
                     f"cycle: expected lists of {', '.join(get_args(Group))}, each at most once, got {list(groups)}"
+                )
+            if untrained := sorted(set(groups) - set(TRAINED[self.objective])):
+                raise ValueError(
+                    f"cycle: objective {self.objective} does not train {', '.join(untrained)}, "
+                    f"it trains {', '.join(TRAINED[self.objective])}"
                 )
         if not self.cycle:
             raise ValueError("cycle: expected at least one list of groups")
@@ -219,6 +233,9 @@ class Config:
     weights: LossWeights = LossWeights()
     validation: ValidationConfig = ValidationConfig()
     threads: Count | None = None  # None: TensorFlow chooses
+    deterministic: Flag = (
+        False  # the same weights, bit for bit, whenever and wherever the run is interrupted; slower
+    )
     search: Organ = _FROM_SOURCE  # that refines what the model finds; by default hearts for acdc, else heads
     ants: Organ = _FROM_SOURCE  # the settings of the baseline; likewise
 
@@ -234,6 +251,22 @@ class Config:
             raise ValueError(f"stages: expected different names, got {', '.join(names)}")
         organ: Organ = "hearts" if self.data.source == "acdc" else "heads"
         _fill(self, search=organ, ants=organ)
+
+    def check_trainable(self) -> None:
+        """Raise InputError for a stage whose objective and deformation do not go together.
+
+        Not at reading: a trained model is measured with deformations of any kind.
+        """
+        for place, stage in enumerate(self.stages):
+            deformed = stage.deform and self.deformation != DeformationConfig()
+            fault = None
+            if stage.objective == "aligned" and deformed:
+                fault = "objective aligned compares images that lie on each other, give deform: false"
+            elif stage.objective == "known" and not deformed:
+                cause = "deformation draws none" if stage.deform else "deform is false"
+                fault = f"objective known learns the drawn deformation, and {cause}"
+            if fault is not None:
+                raise InputError(f"config {self.name}: stages[{place}].deform: {fault}")
 
 
 def _per_axis(name: str, values: tuple[float, ...], ndim: int) -> tuple[float, ...]:

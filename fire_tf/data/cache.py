@@ -71,9 +71,10 @@ def load_subject(config: DataConfig, files: SubjectFiles) -> SubjectArrays:
     cached = folder / f"{name}-{settings}-{inputs}.npz"
     if not cached.is_file():
         arrays = _prepare(config, files)
-        for outdated in folder.glob(f"{name}-{settings}-*.npz"):
-            outdated.unlink()
         write_file(cached, lambda beside: np.savez(beside, **arrays))
+        # Never the current one: another process may have written it too, and be about to read it.
+        for outdated in set(folder.glob(f"{name}-{settings}-*.npz")) - {cached}:
+            outdated.unlink(missing_ok=True)
     with np.load(cached) as stored:
         arrays = dict(stored)
     labels, phases = arrays.pop("labels", None), arrays.pop("phases", None)

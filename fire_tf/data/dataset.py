@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -68,46 +68,65 @@ def load_subjects(config: DataConfig, split: str) -> list[Sample]:
     return samples
 
 
+class Pairs:
+    """Freshly deformed pairs of a split; element i depends on (seed, i) alone. Compiled once, whatever is asked of it.
+
+    deformation, common: ranges of D and of C; None leaves it out.
+    moving: the image that is deformed: "a", "b", or "either" (drawn).
+    aligned: whether the images of a pair must be aligned but for D; registered subjects have no others.
+    shading: ranges of the shading of `shaded_a` and `shaded_b`; None leaves the two out.
+    mirror: axes along which both images are mirrored before anything else, each in half of the draws.
+    """
+
+    def __init__(
+        self,
+        config: DataConfig,
+        deformation: DeformationConfig | None,
+        common: DeformationConfig | None,
+        *,
+        split: str,
+        moving: str,
+        seed: int,
+        aligned: bool = True,
+        shading: ShadingConfig | None = None,
+        mirror: Sequence[int] = (),
+    ):
+        if moving not in ("a", "b", "either"):
+            raise ValueError(f"moving must be 'a', 'b' or 'either', got {moving!r}")
+        quieten_xla()
+        stock = _load_stock(config, split)
+        self.count = len(stock.first)
+        pairing = "stored" if config.pairing == "registered" else "same" if aligned else "different"
+        self._draw = _Draw(stock, deformation, common, moving, seed, pairing, shading, tuple(mirror))
+
+    def batches(self, batch_size: int, start: int = 0, *, repeat: bool = True) -> tf.data.Dataset:
+        """Batches from element number ``start`` on, so that a run goes on where it stopped.
+
+        Without end (full batches), or, without ``repeat``, every sample once, the last batch as it comes.
+        """
+        if batch_size < 1 or start < 0:
+            raise ValueError(f"expected batch_size >= 1 and start >= 0, got {batch_size} and {start}")
+        # The order of steps: numbers are counted, not images, so skipping costs nothing; everything random
+        # is then made from (seed, number), so parallel workers cannot change it; the element is drawn,
+        # warped and only then batched, and prefetching comes last, so that batches are made while the model
+        # trains.
+        numbers = tf.data.Dataset.range(start, np.iinfo(np.int64).max if repeat else max(start, self.count))
+        elements = numbers.map(self._draw, num_parallel_calls=_PARALLEL, deterministic=True)
+        return elements.batch(batch_size, drop_remainder=repeat).prefetch(_AHEAD)
+
+
 def build_dataset(
     config: DataConfig,
     deformation: DeformationConfig | None,
     common: DeformationConfig | None,
     *,
-    split: str,
     batch_size: int,
-    moving: str,
-    seed: int,
     repeat: bool,
     start: int = 0,
-    aligned: bool = True,
-    shading: ShadingConfig | None = None,
-    mirror: Sequence[int] = (),
+    **options: Any,
 ) -> tf.data.Dataset:
-    """Batches of freshly deformed pairs; element i depends on (seed, i) alone.
-
-    moving: the image that is deformed: "a", "b", or "either" (drawn).
-    deformation, common: ranges of D and of C; None leaves it out.
-    repeat: draw without end (full batches); else every sample once, the last batch as it comes.
-    start: number of the first element, so that a run goes on where it stopped.
-    shading: ranges of the shading of `shaded_a` and `shaded_b`; None leaves the two out.
-    mirror: axes along which both images are mirrored before anything else, each in half of the draws.
-    aligned: whether the images of a pair must be aligned but for D; registered subjects have no others.
-    """
-    if moving not in ("a", "b", "either"):
-        raise ValueError(f"moving must be 'a', 'b' or 'either', got {moving!r}")
-    if batch_size < 1 or start < 0:
-        raise ValueError(f"expected batch_size >= 1 and start >= 0, got {batch_size} and {start}")
-    quieten_xla()
-    stock = _load_stock(config, split)
-    pairing = "stored" if config.pairing == "registered" else "same" if aligned else "different"
-    draw = _Draw(stock, deformation, common, moving, seed, pairing, shading, tuple(mirror))
-    # The order of steps: numbers are counted, not images, so skipping costs nothing; everything random
-    # is then made from (seed, number), so parallel workers cannot change it; the element is drawn,
-    # warped and only then batched, and prefetching comes last, so that batches are made while the model
-    # trains.
-    numbers = tf.data.Dataset.range(start, np.iinfo(np.int64).max if repeat else max(start, len(stock.first)))
-    elements = numbers.map(draw, num_parallel_calls=_PARALLEL, deterministic=True)
-    return elements.batch(batch_size, drop_remainder=repeat).prefetch(_AHEAD)
+    """The batches of `Pairs`, whose ``options`` these are."""
+    return Pairs(config, deformation, common, **options).batches(batch_size, start, repeat=repeat)
 
 
 class _Stock(NamedTuple):

@@ -204,9 +204,13 @@ class FIRE(ForwardPass, tf.keras.Model):
         """The terms of the objective that any of ``groups`` depends on."""
         return frozenset().union(*(OBJECTIVES[self.objective][group] for group in groups))
 
-    def _compiled_step(self, groups: tuple[str, ...]) -> Callable[[Batch], None]:
-        def step(data: Batch) -> None:
+    def _compiled_step(self, groups: tuple[str, ...]) -> Callable[[Batch], dict[str, tf.Tensor]]:
+        def step(data: Batch) -> dict[str, tf.Tensor]:
+            self._follow_learning_rate()
             self.distribute_strategy.run(self._update, args=(data, groups))
+            self.phase.assign_add(1)
+            self._train_counter.assign_add(1)  # Keras' own; TensorBoard writes batches against it
+            return self._results()
 
         return step if self.run_eagerly else tf.function(step, autograph=False)
 
@@ -233,16 +237,17 @@ class FIRE(ForwardPass, tf.keras.Model):
         A tf.switch_case inside one graph would do as well on one device, but an optimizer cannot apply gradients
         inside a branch under tf.distribute.
         """
-        self._follow_learning_rate()
-        self._steps[int(self.phase.numpy()) % len(self._steps)](data)
-        self.phase.assign_add(1)
-        return self._results()
+        return self._steps[int(self.phase.numpy()) % len(self._steps)](data)
 
     def make_train_function(self, force: bool = False) -> Callable[[Any], dict[str, tf.Tensor]]:
+        turns: list[Callable[[Batch], dict[str, tf.Tensor]]] = []
+
         def train_function(iterator: Any) -> dict[str, tf.Tensor]:
-            results = self.train_step(next(iterator))
-            self._train_counter.assign_add(1)  # Keras' own; TensorBoard writes batches against it
-            return results
+            if not turns:  # asked for once, behind the callbacks that restore a checkpoint when `fit` begins
+                turn = int(self.phase.numpy()) % len(self._steps)
+                turns.extend(self._steps[turn:] + self._steps[:turn])
+            turns.append(turns.pop(0))
+            return turns[-1](next(iterator))
 
         self.train_function = train_function
         return train_function

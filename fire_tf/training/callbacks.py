@@ -1,9 +1,14 @@
-"""What a run writes while it trains: its table of losses, its checkpoints, a progress bar."""
+"""What a run writes while it trains: its table of losses, its checkpoints, a progress bar; and how it is stopped."""
 
 from __future__ import annotations
 
 import csv
+import signal
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 import tensorflow as tf
@@ -22,7 +27,6 @@ class MetricsLog(tf.keras.callbacks.Callback):
     def __init__(self, run: Run, stage: str):
         super().__init__()
         self.run, self.stage = run, stage
-        self.path = run.folder / "metrics.csv"
         self.fields = ["step", "stage", "seconds", *self.TERMS, *(f"val_{term}" for term in self.TERMS)]
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
@@ -32,8 +36,8 @@ class MetricsLog(tf.keras.callbacks.Callback):
         seconds = f"{time.perf_counter() - self.started:.1f}"
         row = {"step": int(self.run.step), "stage": self.stage, "seconds": seconds}
         row |= {name: f"{float(value):.6g}" for name, value in (logs or {}).items() if name in self.fields}
-        fresh = not self.path.exists()
-        with self.path.open("a", newline="") as file:
+        fresh = not self.run.metrics.exists()
+        with self.run.metrics.open("a", newline="") as file:
             writer = csv.DictWriter(file, self.fields)
             if fresh:
                 writer.writeheader()
@@ -41,11 +45,15 @@ class MetricsLog(tf.keras.callbacks.Callback):
 
 
 class Progress(tf.keras.callbacks.Callback):
-    """Counts steps in the run, shows a bar with the time left, and checkpoints at the end of every epoch."""
+    """Counts steps in the run, shows a bar with the time left, and checkpoints.
+
+    At the end of every epoch, and every ten minutes within one. To come behind the callbacks that write: what they
+    wrote of an epoch that no checkpoint has seen is taken away and written anew, but what they did not would be lost.
+    """
 
     def __init__(self, run: Run, stage: Stage, done: int, quiet: bool):
         super().__init__()
-        self.run, self.quiet = run, quiet
+        self.run, self.stage, self.quiet = run, stage, quiet
         self.bar = tqdm(
             total=stage.steps, initial=done, desc=stage.name, unit="step", disable=quiet, mininterval=1.0
         )
@@ -53,12 +61,61 @@ class Progress(tf.keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self.run.step.assign_add(1)
         self.bar.update()
-        if batch % 10 == 0 and logs:
+        if batch % 10 == 0 and logs and not self.quiet:
             self.bar.set_postfix(loss=f"{float(logs['loss']):.3f}", refresh=False)
+        self.run.save_in_time()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        self.run.manager.save()
-        if logs and "val_loss" in logs and not self.quiet:
-            self.bar.write(
-                f"step {int(self.run.step)}: loss {logs['loss']:.4f}, validation {logs['val_loss']:.4f}"
-            )
+        if logs and "val_loss" in logs:
+            self.run.keep_if_best(self.stage, float(logs["val_loss"]))
+            if not self.quiet:
+                self.bar.write(
+                    f"step {int(self.run.step)}: loss {logs['loss']:.4f}, validation {logs['val_loss']:.4f}"
+                )
+        self.run.save()
+
+
+class Interrupted(BaseException):
+    """A run was asked to end; ``number`` is the signal's."""
+
+    def __init__(self, number: int):
+        super().__init__(number)
+        self.number = number
+
+
+class Interruption(tf.keras.callbacks.Callback):
+    """Raises `Interrupted` behind the step, or the batch of a validation, in which a signal came.
+
+    Between steps alone are weights, optimizers and the run's step of one moment. To come behind `Progress`, which
+    counts the step.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._number = 0
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Catch SIGTERM (a cluster's preemption) and SIGINT (Ctrl-C; the second one ends at once)."""
+        if threading.current_thread() is not threading.main_thread():  # only that one may set handlers
+            yield
+            return
+        caught = (signal.SIGTERM, signal.SIGINT)
+        before = {number: signal.signal(number, self._note) for number in caught}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self._number == number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self._number = number
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        if self._number:
+            raise Interrupted(self._number)
+
+    def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.on_train_batch_end(batch, logs)

@@ -2,25 +2,48 @@
 
 from __future__ import annotations
 
+import csv
 import itertools
+import time
 from collections.abc import Iterator
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
 from fire_tf.config.schema import Config, Stage
+from fire_tf.files.outputs import write_file, write_together
 from fire_tf.model.fire import FIRE
+from fire_tf.model.storage import save_model
+
+_EVERY = 600.0  # seconds between two checkpoints at the most
 
 
 class Run:
-    """A folder of one training run and where the training stands in it."""
+    """A folder of one training run and where the training stands in it.
+
+    ``step`` counts over all stages and is what everything else goes by: what the folder holds beyond that of the
+    checkpoint from which a run is resumed is taken away. ``best`` is the least validation loss of the last stage.
+    """
 
     def __init__(self, folder: Path, config: Config, model: FIRE):
         self.folder, self.config, self.model = folder, config, model
-        self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")  # over all stages
-        self.checkpoint = tf.train.Checkpoint(model=model, step=self.step)
+        self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
+        self.best = tf.Variable(float("inf"), trainable=False, name="best")
+        self.checkpoint = tf.train.Checkpoint(model=model, step=self.step, best=self.best)
         self.manager = tf.train.CheckpointManager(self.checkpoint, str(folder / "checkpoints"), max_to_keep=2)
+        self._saved = time.monotonic()
+
+    @property
+    def metrics(self) -> Path:
+        """The table of losses, a row per epoch."""
+        return self.folder / "metrics.csv"
+
+    def events(self, stage: Stage) -> Path:
+        """The folder of a stage's logs for TensorBoard."""
+        return self.folder / "tensorboard" / stage.name
 
     def stages(self) -> Iterator[tuple[Stage, int]]:
         """The stages still to run, each with the number of its steps already done."""
@@ -30,17 +53,84 @@ class Run:
                 yield stage, max(0, int(self.step) - start)
             start += stage.steps
 
+    def save(self) -> None:
+        """Write a checkpoint."""
+        self.manager.save()
+        self._saved = time.monotonic()
+
+    def save_in_time(self) -> None:
+        """Write a checkpoint if the last one is ten minutes old."""
+        if time.monotonic() - self._saved > _EVERY:
+            self.save()
+
+    def keep_if_best(self, stage: Stage, loss: float) -> None:
+        """Write the model to ``best/`` if ``loss`` is the least of the last stage so far."""
+        if stage is self.config.stages[-1] and loss < float(self.best):
+            self.best.assign(loss)
+            write_together(f"{self.folder / 'best'}/", lambda beside: save_model(self.model, beside))
+
     def restore(self) -> None:
-        """Load the latest checkpoint, with the model compiled for the stage that it was saved in."""
+        """Go back to the latest checkpoint, with the model compiled for the stage that it was saved in."""
         latest = self.manager.latest_checkpoint
         step = int(tf.train.load_variable(latest, "step/.ATTRIBUTES/VARIABLE_VALUE"))
         ends = itertools.accumulate(stage.steps for stage in self.config.stages)
         stages = (stage for stage, end in zip(self.config.stages, ends, strict=True) if step <= end)
         compile_for(self.model, next(stages, self.config.stages[-1]))
         self.checkpoint.restore(latest).assert_existing_objects_matched()
+        self._cut_rows()
+        self._cut_events()
+
+    def _cut_rows(self) -> None:
+        """Take away the rows of epochs that ended behind the step reached."""
+        if not self.metrics.is_file():
+            return
+        with self.metrics.open(newline="") as stream:
+            table = csv.DictReader(stream)
+            rows, names = [row for row in table if int(row["step"]) <= int(self.step)], table.fieldnames
+
+        def write(path: Path) -> None:
+            with path.open("w", newline="") as stream:
+                writer = csv.DictWriter(stream, names or [])
+                writer.writeheader()
+                writer.writerows(rows)
+
+        write_file(self.metrics, write)
+
+    def _cut_events(self) -> None:
+        """The same of TensorBoard's event files, which count epochs of a stage, and steps in tags of iterations."""
+        left = dict(self.stages())
+        for stage in self.config.stages:
+            done = left.get(stage, stage.steps)
+            for path in sorted(self.events(stage).rglob("events.out.tfevents.*")):
+                every = self.config.validation.every
+                kept = [record for record in _records(path) if _is_before(record, done, every, stage.steps)]
+                write_file(path, partial(_write_records, kept))
+
+
+def _records(path: Path) -> list[bytes]:
+    found: list[bytes] = []
+    with suppress(tf.errors.DataLossError):  # the last record of a process that was killed
+        found.extend(record.numpy() for record in tf.data.TFRecordDataset(str(path)))
+    return found
+
+
+def _is_before(record: bytes, done: int, every: int, steps: int) -> bool:
+    """Whether an event is of what ``done`` steps of a stage reached; an epoch has ``every`` steps, the last fewer."""
+    event = tf.compat.v1.Event.FromString(record)
+    if not event.HasField("summary"):
+        return True
+    counts_steps = any("iterations" in value.tag for value in event.summary.value)
+    return int(event.step) <= done if counts_steps else min((event.step + 1) * every, steps) <= done
+
+
+def _write_records(records: list[bytes], path: Path) -> None:
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for record in records:
+            writer.write(record)
 
 
 def compile_for(model: FIRE, stage: Stage) -> None:
+    """Compile the model for a stage: its objective, its cycle, its three optimizers."""
     model.compile(**_optimizers(stage), objective=stage.objective, cycle=stage.cycle)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 
 import tensorflow as tf
@@ -14,6 +15,7 @@ from fire_tf.files.errors import InputError
 from fire_tf.model.build import build_model
 from fire_tf.model.fire import FIRE, GROUPS
 from fire_tf.model.storage import load_model, save_model
+from fire_tf.training.callbacks import Interrupted, Interruption
 from fire_tf.training.progress import Run
 from fire_tf.training.stages import train_stage
 
@@ -34,10 +36,34 @@ def _start_from(model: FIRE, folder: str) -> None:
 def train(config: Config, folder: Path, *, resume: bool = False, quiet: bool = False) -> FIRE:
     """Run every stage of ``config`` into the run folder and return the trained model.
 
+    SIGTERM and Ctrl-C end it behind the step that they come in, with a checkpoint, and exit code 143 or 130.
+
     Raises:
         InputError: the folder holds a run already and ``resume`` is not set, or ``resume`` finds no run in it, or one
-            that was begun with another recipe; ``config.init`` is no model, or one of another size.
+            that was begun with another recipe; a stage that cannot train; ``config.init`` is no model, or one of another
+            size.
     """
+    config.check_trainable()
+    _check_folder(config, folder, resume)
+    _set_up(config)
+    run = Run(folder, config, build_model(config))
+    restoring = resume and run.manager.latest_checkpoint
+    if config.init and not restoring:
+        _start_from(run.model, config.init)
+    load_split(config.data, "train")  # so that images which cannot be used leave no run folder behind
+    folder.mkdir(parents=True, exist_ok=True)
+    if restoring:
+        run.restore()
+    else:
+        save_config(config, folder / "config.yaml")
+    _run_stages(run, quiet)
+    if not (restoring and (folder / "model").is_dir()):
+        save_model(run.model, folder / "model")
+        shutil.copyfile(folder / "config.yaml", folder / "model" / "config.yaml")
+    return run.model
+
+
+def _check_folder(config: Config, folder: Path, resume: bool) -> None:
     if resume and not (folder / "config.yaml").is_file():
         raise InputError(f"{folder}: no run to resume (it holds no config.yaml)")
     if resume and (others := recipe_differences(load_config(folder / "config.yaml"), config)):
@@ -48,21 +74,24 @@ def train(config: Config, folder: Path, *, resume: bool = False, quiet: bool = F
         raise InputError(
             f"{folder}: holds a run already; give --resume to go on with it, or another --output"
         )
+
+
+def _set_up(config: Config) -> None:
     if config.threads:
         tf.config.threading.set_intra_op_parallelism_threads(config.threads)
         tf.config.threading.set_inter_op_parallelism_threads(config.threads)
     tf.keras.utils.set_random_seed(config.seed)
-    run = Run(folder, config, build_model(config))
-    restoring = resume and run.manager.latest_checkpoint
-    if config.init and not restoring:
-        _start_from(run.model, config.init)
-    load_split(config.data, "train")  # so that images which cannot be used leave no run folder behind
-    folder.mkdir(parents=True, exist_ok=True)
-    save_config(config, folder / "config.yaml")
-    if restoring:
-        run.restore()
-    for stage, done in run.stages():
-        train_stage(run, stage, done, quiet)
-    save_model(run.model, folder / "model")
-    shutil.copyfile(folder / "config.yaml", folder / "model" / "config.yaml")
-    return run.model
+    if config.deterministic:
+        tf.config.experimental.enable_op_determinism()
+
+
+def _run_stages(run: Run, quiet: bool) -> None:
+    interruption = Interruption()
+    try:
+        with interruption.listening():
+            for stage, done in run.stages():
+                train_stage(run, stage, done, quiet, interruption)
+    except Interrupted as signalled:
+        run.save()
+        print(f"interrupted at step {int(run.step)}; --resume goes on from there", file=sys.stderr)
+        raise SystemExit(128 + signalled.number) from None

@@ -1,7 +1,9 @@
 """The train command on three little made-up subjects: what a run leaves, and that resuming one changes nothing."""
 
 import csv
+import os
 import shutil
+import signal
 from pathlib import Path
 
 import nibabel as nib
@@ -10,6 +12,7 @@ import pytest
 from fake_model import brain_like, labels_of
 
 import fire_tf.training.callbacks
+import fire_tf.training.progress
 import fire_tf.training.run
 from fire_tf.config.loading import load_config
 from fire_tf.files.errors import InputError
@@ -106,6 +109,7 @@ def interrupt(config: Path, folder: Path, step: int, monkeypatch: pytest.MonkeyP
 
 def test_a_run_folder_holds_what_the_readme_says(config: Path, run: Path) -> None:
     assert sorted(path.name for path in run.iterdir()) == [
+        "best",
         "checkpoints",
         "config.yaml",
         "metrics.csv",
@@ -120,6 +124,16 @@ def test_a_run_folder_holds_what_the_readme_says(config: Path, run: Path) -> Non
     ]
     assert sorted(path.name for path in (run / "tensorboard").iterdir()) == ["first", "second", "third"]
     assert len(list((run / "checkpoints").glob("ckpt-*.index"))) == 2
+
+
+def test_the_best_model_is_that_of_the_least_validation_loss_of_the_last_stage(run: Path) -> None:
+    losses = {int(row["step"]): float(row["val_loss"]) for row in rows(run) if row["stage"] == "third"}
+    best, last = load_model(run / "best", compiled=False), load_model(run, compiled=False)
+    same = all(np.array_equal(one, other) for one, other in zip(best.weights, last.weights, strict=True))
+    assert same == (min(losses, key=losses.__getitem__) == STEPS)
+    checkpoint = tf.train.latest_checkpoint(str(run / "checkpoints"))
+    stored = float(tf.train.load_variable(checkpoint, "best/.ATTRIBUTES/VARIABLE_VALUE"))
+    assert stored == pytest.approx(min(losses.values()), rel=1e-5)
 
 
 def test_metrics_have_a_row_per_epoch_and_the_terms_of_its_objective(run: Path) -> None:
@@ -224,3 +238,84 @@ def test_quiet_leaves_the_bar_out(config: Path, tmp_path: Path, capfd) -> None:
     shown = capfd.readouterr().err
     for stage in ("first", "second", "third"):
         assert f"{stage}: 100%" in shown
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_ends_a_run_behind_its_step_with_a_checkpoint(
+    number: int, code: int, config: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    """Amid an epoch and the cycle; what is resumed ends with the weights of a run that was never stopped."""
+    count = fire_tf.training.callbacks.Progress.on_train_batch_end
+
+    def preempted(self, batch, logs=None):
+        count(self, batch, logs)
+        if int(self.run.step) == 10:
+            os.kill(os.getpid(), number)
+
+    before = signal.getsignal(number)
+    with monkeypatch.context() as patch:
+        patch.setattr(fire_tf.training.callbacks.Progress, "on_train_batch_end", preempted)
+        with pytest.raises(SystemExit) as stopped:
+            main(["--config", str(config), "--output", str(tmp_path / "run"), "--quiet"])
+    assert stopped.value.code == code
+    assert capsys.readouterr().err == "interrupted at step 10; --resume goes on from there\n"
+    assert signal.getsignal(number) is before
+    main(["--config", str(config), "--output", str(tmp_path / "run"), "--quiet", "--resume"])
+    for resumed, whole in zip(state(load_model(tmp_path / "run")), state(load_model(run)), strict=True):
+        np.testing.assert_array_equal(resumed, whole)
+
+
+def test_what_lies_behind_the_checkpoint_is_taken_away_and_written_once(
+    config: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that was killed may have written rows and events that its last checkpoint knows nothing of."""
+    folder = tmp_path / "run"
+    save = fire_tf.training.progress.Run.save
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            fire_tf.training.progress.Run, "save", lambda self: save(self) if int(self.step) < 8 else None
+        )
+        interrupt(config, folder, 12, monkeypatch)
+    assert [int(row["step"]) for row in rows(folder)] == [2, 3, 5, 7, 9, 11]
+    main(["--config", str(config), "--output", str(folder), "--quiet", "--resume"])
+    assert rows(folder) == rows(run)
+    for stage in ("first", "second", "third"):
+        assert logged(folder / "tensorboard" / stage) == logged(run / "tensorboard" / stage)
+
+
+def logged(folder: Path) -> dict[tuple[str, str], list[int]]:
+    """Steps of every scalar in a stage's event files, by its part (train, validation) and tag."""
+    found: dict[tuple[str, str], list[int]] = {}
+    for path in folder.rglob("events*"):
+        for record in tf.data.TFRecordDataset(str(path)):
+            event = tf.compat.v1.Event.FromString(record.numpy())
+            for value in event.summary.value:
+                if "iterations" not in value.tag:
+                    found.setdefault((path.parent.name, value.tag), []).append(event.step)
+    return {key: sorted(steps) for key, steps in found.items()}
+
+
+@pytest.mark.parametrize(
+    ("changed", "refused"), [("data.spacing=5", "data.spacing"), ("data.min_tissue=0.2", "data.min_tissue")]
+)
+def test_a_resumed_run_may_not_see_its_images_in_another_way(
+    changed: str, refused: str, config: Path, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (run / "model/preprocessing.json").read_bytes()
+    with pytest.raises(SystemExit) as stopped:
+        main(["--config", str(config), "--set", changed, "--output", str(run), "--resume", "--quiet"])
+    assert stopped.value.code == 2
+    assert f"was begun with another {refused}" in capsys.readouterr().err
+    assert (run / "model/preprocessing.json").read_bytes() == before
+
+
+def test_a_finished_run_whose_images_have_moved_is_left_as_it_is(
+    config: Path, run: Path, tmp_path: Path
+) -> None:
+    moved = tmp_path / "moved"
+    shutil.copytree(config.parent / "data", moved)
+    before = {path: path.read_bytes() for path in (run / "model").iterdir()}
+    main(
+        ["--config", str(config), "--set", f"data.root={moved}", "--output", str(run), "--resume", "--quiet"]
+    )
+    assert {path: path.read_bytes() for path in (run / "model").iterdir()} == before

@@ -7,8 +7,9 @@ import pytest
 import yaml
 
 from fire_tf.config.loading import find_config, load_config, save_config
-from fire_tf.config.schema import Config, DataConfig, LearningRates, Stage
+from fire_tf.config.schema import TRAINED, Config, DataConfig, LearningRates, Stage
 from fire_tf.files.errors import InputError
+from fire_tf.model.objectives import OBJECTIVES
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = sorted(path.stem for path in (ROOT / "configs").glob("*.yaml"))
@@ -173,6 +174,56 @@ def test_slices_are_mirrored_along_their_own_axes_alone(small):
 )
 def test_wrong_values_are_refused(small, override, words):
     assert words in refusal(small, override)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (
+            ["stages.0.objective=aligned"],
+            "stages[0].cycle: objective aligned does not train affine, it trains synthesis",
+        ),
+        (
+            ["stages.0.objective=known", "stages.0.cycle=[[synthesis]]"],
+            "stages[0].cycle: objective known does not",
+        ),
+    ],
+)
+def test_groups_that_an_objective_does_not_train_are_refused(small, overrides, words):
+    assert words in refusal(small, *overrides)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (
+            ["stages.0.objective=aligned", "stages.0.cycle=[[synthesis]]", "deformation.rotation=[0, 10]"],
+            "objective aligned compares images that lie on each other, give deform: false",
+        ),
+        (
+            ["stages.0.objective=known"],
+            "objective known learns the drawn deformation, and deformation draws none",
+        ),
+        (
+            ["stages.0.objective=known", "stages.0.deform=false", "deformation.rotation=[0, 10]"],
+            "objective known learns the drawn deformation, and deform is false",
+        ),
+    ],
+)
+def test_stages_whose_deformation_does_not_suit_cannot_train(small, overrides, words):
+    with pytest.raises(InputError, match=rf"^config small: stages\[0\]\.deform: {words}$"):
+        load_config(small, overrides).check_trainable()
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_configs_can_train(name):
+    load_config(name).check_trainable()
+
+
+def test_objectives_train_what_the_model_has_a_gradient_for():
+    assert {name: set(groups) for name, groups in TRAINED.items()} == {
+        name: set(terms) for name, terms in OBJECTIVES.items()
+    }
 
 
 def test_refusal_names_the_override():

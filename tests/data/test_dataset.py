@@ -263,6 +263,28 @@ def test_an_interrupted_cache_leaves_nothing_that_looks_finished(
     assert not Path(config.cache).exists()
 
 
+def test_a_copy_that_another_process_has_finished_is_never_taken_away(
+    config: DataConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare, write_file = cache._prepare, cache.write_file
+    there: list[bool] = []
+
+    def overtaken(config: DataConfig, files: cache.SubjectFiles) -> dict[str, np.ndarray]:
+        monkeypatch.setattr(cache, "_prepare", prepare)
+        cache.load_subject(config, files)  # the other process, from beginning to end
+        return prepare(config, files)
+
+    def watched(path: Path, write: Any) -> None:
+        there.append(path.is_file())
+        write_file(path, write)
+
+    monkeypatch.setattr(cache, "_prepare", overtaken)
+    monkeypatch.setattr(cache, "write_file", watched)
+    cache.load_subject(config, cache.find_subjects(config)["train"][0])
+    assert there == [False, True]
+    assert len(list(Path(config.cache).iterdir())) == 1
+
+
 def write_manifest(path: Path, rows: list[dict[str, str]]) -> None:
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))

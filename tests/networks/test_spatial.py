@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from fire_tf.compat.voxelmorph import vxm
+from fire_tf.geometry import reading
 from fire_tf.networks.layers import StridedConvolution
 from fire_tf.networks.spatial import (
     FeatureGrid,
@@ -14,7 +15,9 @@ from fire_tf.networks.spatial import (
     identity_grid,
     invert_affine,
     laplacian,
+    pull,
     sample,
+    sample_one,
     transform_points,
     warp,
 )
@@ -151,6 +154,33 @@ def test_sample_is_exact_on_linear_images_and_clamps(canvas):
     queries = np.random.default_rng(3).uniform(-2, upper + 2, (1, *[5] * len(canvas), len(canvas)))
     result = sample(tf.constant(image), tf.constant(queries, tf.float32))[0]
     np.testing.assert_allclose(result, linear_field(np.clip(queries[0], 0, upper)), atol=1e-4)
+
+
+@both_ranks
+def test_one_image_is_read_as_in_a_batch_and_as_numpy_reads_it(canvas):
+    rng = np.random.default_rng(0)
+    image = rng.normal(size=(*canvas, 2)).astype(np.float32)
+    points = rng.uniform(-2, np.array(canvas) + 1, (40, len(canvas))).astype(np.float32)
+    found = sample_one(tf.constant(image), tf.constant(points)).numpy()
+    np.testing.assert_allclose(found, reading.sample(image, points), atol=1e-4)
+    batched = sample(tf.constant(image[np.newaxis]), tf.constant(points[np.newaxis]))[0]
+    np.testing.assert_array_equal(batched, found)
+
+
+def test_a_fill_value_begins_at_the_outermost_voxel():
+    image = tf.reshape(tf.range(6.0), [2, 3, 1])
+    found = sample_one(image, tf.constant([[1.0, 2.0], [0.5, 1.5], [1.01, 1.0], [0.0, -0.01]]), fill=-7.0)
+    np.testing.assert_allclose(found[:, 0], [5.0, 3.0, -7.0, -7.0])
+
+
+@both_ranks
+def test_pull_fades_outside_as_numpys_does(canvas):
+    rng = np.random.default_rng(1)
+    image = rng.normal(size=(2, *canvas, 1)).astype(np.float32)
+    points = rng.uniform(-2, np.array(canvas) + 1, (2, 200, len(canvas))).astype(np.float32)
+    found = pull(tf.constant(image), tf.constant(points)).numpy()[..., 0]
+    expected = np.stack([reading.pull(*pair) for pair in zip(image[..., 0], points, strict=True)])
+    np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
 def test_warp_pulls_back():
