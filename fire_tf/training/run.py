@@ -40,8 +40,8 @@ def train(config: Config, folder: Path, *, resume: bool = False, quiet: bool = F
 
     Raises:
         InputError: the folder holds a run already and ``resume`` is not set, or ``resume`` finds no run in it, or one
-            that was begun with another recipe; a stage that cannot train; ``config.init`` is no model, or one of another
-            size.
+            that was begun with another recipe; a stage that cannot train; ``config.init`` is no model, or one of
+            another size.
     """
     config.check_trainable()
     _check_folder(config, folder, resume)
