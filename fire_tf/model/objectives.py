@@ -16,14 +16,8 @@ from fire_tf.geometry.grey_values import BACKGROUND
 from fire_tf.model import losses
 from fire_tf.model.forward import Batch, ForwardPass, Prediction
 from fire_tf.model.losses import Losses
-from fire_tf.networks.spatial import (
-    affine_displacement,
-    affine_points,
-    identity_grid,
-    sample,
-    transform_points,
-    warp,
-)
+from fire_tf.networks.sampling import sample
+from fire_tf.networks.spatial import affine_points, identity_grid
 from fire_tf.networks.transformation import Phi, TransformationNetwork
 
 ALIGNED_TERMS = frozenset({"syn_acc", "syn_fea"})
@@ -84,7 +78,8 @@ def compared_tensors(
     g_b_warped = model.grid.sample(g_b, model.on_grid(ba))
     with_affine, with_cycle = "r_syn" in terms, "syn_cyc" in terms
     from_a, from_b = {"warped": g_a_warped}, {"warped": g_b_warped}
-    images = {"a": warp(x_a, u_ab), "b": warp(x_b, u_ba)}
+    grid = identity_grid(model.canvas)
+    images = {"a": sample(x_a, grid + u_ab), "b": sample(x_b, grid + u_ba)}
     if with_affine:
         from_a["affine"], images["affine_a"] = _affine_alone(model, model.transformation_ab, ab, g_a, x_a)
         from_b["affine"], images["affine_b"] = _affine_alone(model, model.transformation_ba, ba, g_b, x_b)
@@ -115,7 +110,7 @@ def _affine_alone(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Features ``g`` and image ``x`` under the affine part of ``phi``."""
     features = model.grid.sample(g, transformation.affine_points(phi.affine))
-    return features, warp(x, affine_displacement(phi.affine, model.canvas))
+    return features, sample(x, affine_points(phi.affine, identity_grid(model.canvas), model.canvas))
 
 
 def _seen_again(
@@ -132,14 +127,10 @@ def _there_and_back(
     model: ForwardPass, data: Batch, prediction: Prediction, u_ab: tf.Tensor, u_ba: tf.Tensor
 ) -> tuple[tf.Tensor, ...]:
     """Both images after both transforms; the outer one is evaluated at the inner one's points, its affine
-    analytically."""
+    analytically, its displacement on G's grid: on the image grid that is linear between the same samples."""
     x_a, x_b, grid = data["a"], data["b"], identity_grid(model.canvas)
-
-    def outer(phi: Phi, points: tf.Tensor) -> tf.Tensor:
-        return transform_points(phi.affine, model.grid.to_image(phi.nonrigid), points)
-
-    there_and_back_a = sample(x_a, outer(prediction.ab, grid + u_ba))
-    there_and_back_b = sample(x_b, outer(prediction.ba, grid + u_ab))
+    there_and_back_a = sample(x_a, model.at(prediction.ab, grid + u_ba))
+    there_and_back_b = sample(x_b, model.at(prediction.ba, grid + u_ab))
     return x_a, there_and_back_a, x_b, there_and_back_b
 
 

@@ -20,14 +20,8 @@ import tensorflow as tf
 
 from fire_tf.geometry.cosines import cosines
 from fire_tf.networks.layers import SLOPE, convolution
-from fire_tf.networks.spatial import (
-    FeatureGrid,
-    affine_points,
-    centre,
-    compose_displacements,
-    identity_grid,
-    sample,
-)
+from fire_tf.networks.sampling import sample
+from fire_tf.networks.spatial import FeatureGrid, affine_points, centre, compose_displacements, identity_grid
 
 _TINY = 1e-6  # keeps maps without any structure solvable: their displacement is 0
 

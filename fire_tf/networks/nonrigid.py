@@ -9,7 +9,8 @@ import tensorflow as tf
 
 from fire_tf.networks.gauss_newton import CosineSteps
 from fire_tf.networks.layers import SLOPE, build_chain, convolution
-from fire_tf.networks.spatial import compose_displacements, identity_grid, sample
+from fire_tf.networks.sampling import sample
+from fire_tf.networks.spatial import compose_displacements, identity_grid
 
 
 @tf.keras.utils.register_keras_serializable("fire_tf")

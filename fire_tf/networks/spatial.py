@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from fire_tf.compat.voxelmorph import ne, vxm
+from fire_tf.networks.sampling import sample
 
 
 class FeatureGrid(NamedTuple):
@@ -139,17 +140,8 @@ def warp(
     return transformer([image, displacement])
 
 
-def sample(image: tf.Tensor, points: tf.Tensor, fill: float | None = None) -> tf.Tensor:
-    """Read ``image`` (batch, *size, c) linearly at its own voxel coordinates ``points`` (batch, *grid, n)."""
-
-    def one(inputs: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
-        return sample_one(*inputs, fill=fill)
-
-    return tf.map_fn(one, (image, points), fn_output_signature=image.dtype)
-
-
 def sample_one(image: tf.Tensor, points: tf.Tensor, fill: float | None = None) -> tf.Tensor:
-    """`sample` without a batch axis: ``image`` (*size, c) at ``points`` (*grid, n); neurite's interpn.
+    """``image`` (*size, c) read linearly at its own voxel coordinates ``points`` (*grid, n); neurite's interpn.
 
     Outside the image ``fill`` is returned, or the nearest voxel if None.
     """

@@ -13,14 +13,8 @@ from fire_tf.model import losses
 from fire_tf.model.fire import FIRE, GROUPS
 from fire_tf.model.losses import Losses
 from fire_tf.model.objectives import ALIGNED_TERMS, KNOWN_TERMS, OBJECTIVES, PAPER_TERMS
-from fire_tf.networks.spatial import (
-    affine_displacement,
-    affine_points,
-    compose_affine,
-    identity_grid,
-    sample,
-    warp,
-)
+from fire_tf.networks.sampling import sample
+from fire_tf.networks.spatial import affine_displacement, affine_points, compose_affine, identity_grid, warp
 from fire_tf.networks.transformation import Phi
 
 import tensorflow as tf  # isort: skip  (after the package, which quietens it)

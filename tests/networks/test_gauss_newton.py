@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from fire_tf.networks.gauss_newton import AffineSteps, CosineSteps, _cosines, _expand, _solve
-from fire_tf.networks.spatial import FeatureGrid, affine_points, sample
+from fire_tf.networks.sampling import sample
+from fire_tf.networks.spatial import FeatureGrid, affine_points
 
 import tensorflow as tf  # isort: skip  (after the package, which quietens it)
 

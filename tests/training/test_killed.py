@@ -29,7 +29,7 @@ network: {{filters: [2, 3, 4], residual_blocks: 1, affine_filters: [4], affine_m
 stages:
   - {{name: aligned, objective: aligned, cycle: [[synthesis]], steps: 30, batch_size: 2, deform: false,
       schedule: cosine, learning_rate: {{synthesis: 1e-3}}}}
-  - {{name: paper, objective: paper, cycle: [[affine], [nonrigid], [synthesis]], steps: 60, batch_size: 2,
+  - {{name: paper, objective: paper, cycle: [[affine], [nonrigid], [synthesis]], steps: 240, batch_size: 2,
       learning_rate: {{affine: 1e-3, nonrigid: 1e-3, synthesis: 1e-3}}}}
 validation: {{batch_size: 2, batches: 1, every: 7}}
 """

@@ -15,6 +15,7 @@ from fire_tf.files.outputs import write_together
 from fire_tf.model.fire import FIRE
 from fire_tf.model.paths import MODEL, find_model
 from fire_tf.model.storage import load_model
+from fire_tf.networks.sampling import uncompiled
 from fire_tf.registration.quality import file_hash
 from fire_tf.serving.messages import PredictionLog, Value, predict_request, to_tensor
 from fire_tf.serving.saved_model.canvases import on_canvas
@@ -73,12 +74,13 @@ def _write(served: Any, canvases: Sequence[Sequence[int]], folder: Path) -> None
     level = logger.level
     logger.setLevel("WARNING")  # a notebook would be told of the folder that is renamed afterwards
     try:
-        tf.saved_model.save(
-            served,
-            str(folder),
-            signatures=served.signatures(),
-            options=tf.saved_model.SaveOptions(experimental_custom_gradients=False),
-        )
+        with uncompiled():  # a server may have no XLA
+            tf.saved_model.save(
+                served,
+                str(folder),
+                signatures=served.signatures(),
+                options=tf.saved_model.SaveOptions(experimental_custom_gradients=False),
+            )
     finally:
         logger.setLevel(level)
     (folder / WARMUP).parent.mkdir()
