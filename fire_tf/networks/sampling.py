@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from fire_tf.compat.quiet import quieten_xla
+
 Corner = tuple[int, ...]  # 0 or 1 along each axis: which end of a cell
 _uncompiled: ContextVar[bool] = ContextVar("uncompiled", default=False)
 
@@ -34,6 +36,9 @@ def uncompiled() -> Iterator[None]:
 def sample(image: tf.Tensor, points: tf.Tensor) -> tf.Tensor:
     """Read ``image`` (batch, *size, c) linearly at its own voxel coordinates ``points`` (batch, *grid, n), clamped."""
     compiled = not tf.executing_eagerly() and not _uncompiled.get()
+    if compiled:
+        with tf.init_scope():
+            quieten_xla()
     read, by_points, shares = _COMPILED if compiled else (_read, _by_points, _shares)
 
     @tf.custom_gradient

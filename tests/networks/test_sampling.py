@@ -26,7 +26,10 @@ def value_and_gradients(
         tape.watch([image, points])
         value = reader(image, points)
         loss = tf.reduce_sum(value * weight)
-    return [value.numpy(), *(np.array(tf.convert_to_tensor(part)) for part in tape.gradient(loss, [image, points]))]
+    return [
+        value.numpy(),
+        *(np.array(tf.convert_to_tensor(part)) for part in tape.gradient(loss, [image, points])),
+    ]
 
 
 def without_xla(image: tf.Tensor, points: tf.Tensor) -> tf.Tensor:
