@@ -25,7 +25,7 @@ _uncompiled: ContextVar[bool] = ContextVar("uncompiled", default=False)
 
 @contextmanager
 def uncompiled() -> Iterator[None]:
-    """Graphs that are traced meanwhile read without XLA."""
+    """What is traced meanwhile reads without XLA and without a gradient of its own."""
     token = _uncompiled.set(True)
     try:
         yield
@@ -35,7 +35,11 @@ def uncompiled() -> Iterator[None]:
 
 def sample(image: tf.Tensor, points: tf.Tensor) -> tf.Tensor:
     """Read ``image`` (batch, *size, c) linearly at its own voxel coordinates ``points`` (batch, *grid, n), clamped."""
-    compiled = not tf.executing_eagerly() and not _uncompiled.get()
+    if _uncompiled.get():
+        return _read(
+            image, points
+        )  # a SavedModel that is imported is warned of for a gradient that it does not hold
+    compiled = not tf.executing_eagerly()
     if compiled:
         with tf.init_scope():
             quieten_xla()
