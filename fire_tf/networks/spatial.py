@@ -120,15 +120,6 @@ def compose_displacements(outer: tf.Tensor, inner: tf.Tensor) -> tf.Tensor:
     return inner + sample(outer, identity_grid(outer.shape[1:-1]) + inner)
 
 
-def transform_points(matrix: tf.Tensor, displacement: tf.Tensor, points: tf.Tensor) -> tf.Tensor:
-    """``phi(q) = A(q + u(q))`` at arbitrary image coordinates ``points`` (batch, *grid, n).
-
-    ``displacement`` (batch, *canvas, n) is interpolated linearly and held constant outside the canvas.
-    """
-    canvas = tuple(displacement.shape[1:-1])
-    return affine_points(matrix, points + sample(displacement, points), canvas)
-
-
 def warp(
     image: tf.Tensor, displacement: tf.Tensor, method: str = "linear", fill: float | None = None
 ) -> tf.Tensor:

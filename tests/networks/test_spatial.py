@@ -18,7 +18,6 @@ from fire_tf.networks.spatial import (
     laplacian,
     pull,
     sample_one,
-    transform_points,
     warp,
 )
 
@@ -130,21 +129,6 @@ def test_composition_is_voxelmorphs_inside_the_field_of_view_and_analytic_outsid
     assert 0.2 < seen.mean() < 0.9
     np.testing.assert_allclose(ours[seen], theirs[seen], atol=1e-4)
     assert np.abs(ours - theirs)[~seen].max() > 0.1  # where voxelmorph clamps the affine
-
-
-@both_ranks
-def test_transform_points_between_the_voxels(canvas):
-    matrix = random_affine(canvas)
-    displacement = np.broadcast_to(linear_field(points_of(canvas)), (2, *canvas, len(canvas)))
-    upper = np.array(canvas) - 1
-    queries = np.random.default_rng(2).uniform(-3, upper + 3, (2, *[4] * len(canvas), len(canvas)))
-    result = transform_points(
-        tf.constant(matrix), tf.constant(displacement, tf.float32), tf.constant(queries, tf.float32)
-    )
-    for batch in range(2):
-        held = np.clip(queries[batch], 0, upper)  # the displacement is constant outside, the affine is not
-        expected = mapped(matrix[batch], queries[batch] + linear_field(held), canvas)
-        np.testing.assert_allclose(result[batch], expected, atol=1e-4)
 
 
 @both_ranks
