@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from fire_tf.compat.environment import brings_keras_3
+from fire_tf.compat.environment import brings_keras_3, check_environment
 from fire_tf.compat.seeds import accept_float_bounds
 
 _NOTICES = re.compile(
@@ -41,8 +41,13 @@ def without_notices() -> Iterator[None]:
                     os.write(2, line)
 
 
+@functools.cache
 def import_tensorflow() -> None:
-    """Load TensorFlow, unless it is loaded already."""
+    """Check that the networks can work here, and load TensorFlow; what every room does first that needs it.
+
+    Raises UnsupportedEnvironmentError.
+    """
+    check_environment()
     if "tensorflow" not in sys.modules:
         with without_notices():
             import tensorflow  # noqa: F401

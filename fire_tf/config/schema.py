@@ -233,9 +233,7 @@ class Config:
     weights: LossWeights = LossWeights()
     validation: ValidationConfig = ValidationConfig()
     threads: Count | None = None  # None: TensorFlow chooses
-    deterministic: Flag = (
-        False  # the same weights, bit for bit, whenever and wherever the run is interrupted; slower
-    )
+    deterministic: Flag = False  # two runs end in the same weights, bit for bit; slower
     search: Organ = _FROM_SOURCE  # that refines what the model finds; by default hearts for acdc, else heads
     ants: Organ = _FROM_SOURCE  # the settings of the baseline; likewise
 

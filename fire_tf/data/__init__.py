@@ -1,7 +1,5 @@
 """Subjects on disk, ready to train on, and the pairs that are drawn from them."""
 
-from fire_tf.compat.environment import check_environment
 from fire_tf.compat.quiet import import_tensorflow
 
-check_environment()
 import_tensorflow()

@@ -1,7 +1,5 @@
 """What is exported: a model's signatures on a ladder of canvases, and the folder they are written to."""
 
-from fire_tf.compat.environment import check_environment
 from fire_tf.compat.quiet import import_tensorflow
 
-check_environment()
 import_tensorflow()
