@@ -125,9 +125,10 @@ class UpsamplingConvolution(_Resampling):
         return tf.TensorShape([batch, *larger, self.filters])
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        full = self.convolution(inputs)
-        crop = tuple(slice(1, None) if stride > 1 else slice(1, -1) for stride in self.strides)
-        return full[(slice(None), *crop)]
+        full, shape = self.convolution(inputs), self.compute_output_shape(inputs.shape)
+        # Not full[:, 1:, ...]: the gradient of a strided slice takes several times as long as this one's, a padding.
+        size = [-1 if length is None else length for length in shape]
+        return tf.slice(full, [0, *[1] * len(self.strides), 0], size)
 
 
 @tf.keras.utils.register_keras_serializable("fire_tf")

@@ -8,41 +8,22 @@ SavedModel may have to run where there is no XLA (`uncompiled`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from fire_tf.compat.quiet import quieten_xla
+from fire_tf.networks.compiled import is_uncompiled, one_kernel
 
 Corner = tuple[int, ...]  # 0 or 1 along each axis: which end of a cell
-_uncompiled: ContextVar[bool] = ContextVar("uncompiled", default=False)
-
-
-@contextmanager
-def uncompiled() -> Iterator[None]:
-    """What is traced meanwhile reads without XLA and without a gradient of its own."""
-    token = _uncompiled.set(True)
-    try:
-        yield
-    finally:
-        _uncompiled.reset(token)
 
 
 def sample(image: tf.Tensor, points: tf.Tensor) -> tf.Tensor:
     """Read ``image`` (batch, *size, c) linearly at its own voxel coordinates ``points`` (batch, *grid, n), clamped."""
-    if _uncompiled.get():
-        return _read(
-            image, points
-        )  # a SavedModel that is imported is warned of for a gradient that it does not hold
+    if is_uncompiled():
+        return _read(image, points)
     compiled = not tf.executing_eagerly()
-    if compiled:
-        with tf.init_scope():
-            quieten_xla()
     read, by_points, shares = _COMPILED if compiled else (_read, _by_points, _shares)
 
     @tf.custom_gradient
@@ -140,8 +121,4 @@ def _shares(image: tf.Tensor, points: tf.Tensor, upstream: tf.Tensor) -> tuple[t
     return tf.stack(voxels), tf.stack(parts)
 
 
-def _compile(function: Callable[..., Any]) -> Callable[..., Any]:
-    return tf.function(function, jit_compile=True, autograph=False)
-
-
-_COMPILED = tuple(_compile(function) for function in (_read, _by_points, _shares))
+_COMPILED = tuple(one_kernel(function) for function in (_read, _by_points, _shares))

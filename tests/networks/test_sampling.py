@@ -9,7 +9,8 @@ import pytest
 import tensorflow as tf
 
 from fire_tf.compat.voxelmorph import ne
-from fire_tf.networks.sampling import sample, uncompiled
+from fire_tf.networks.compiled import uncompiled
+from fire_tf.networks.sampling import sample
 
 SIZES = [(7, 5), (4, 6, 5), (1, 6), (5, 1, 4)]
 Reader = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]

@@ -15,7 +15,7 @@ from fire_tf.files.outputs import write_together
 from fire_tf.model.fire import FIRE
 from fire_tf.model.paths import MODEL, find_model
 from fire_tf.model.storage import load_model
-from fire_tf.networks.sampling import uncompiled
+from fire_tf.networks.compiled import uncompiled
 from fire_tf.registration.quality import file_hash
 from fire_tf.serving.messages import PredictionLog, Value, predict_request, to_tensor
 from fire_tf.serving.saved_model.canvases import on_canvas
