@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from fire_tf.config.schema import DataConfig, Split
 from fire_tf.data.sources.find import find_subjects
 from fire_tf.files.errors import InputError
+from fire_tf.files.tables import read_table
 from fire_tf.geometry.images import Image, read_image
 from fire_tf.geometry.point_maps import InverseMap, PointMap, in_voxels, split_affine
 from fire_tf.geometry.stacks import slices_last
@@ -79,11 +79,16 @@ def read_pairs(folder: Path) -> Iterator[Pair]:
     table = folder / "pairs.csv"
     if not table.is_file():
         raise InputError(f"{table}: no such file; it lists the pairs of the folder")
-    with open(table, newline="") as stream:
-        rows = list(csv.DictReader(stream))
-    if not rows or "folder" not in rows[0]:
+    columns, rows = read_table(table)
+    if not rows or "folder" not in columns:
         raise InputError(f"{table}: expected a column 'folder' and at least one pair")
-    for row in rows:
+    seen: set[tuple[str, str]] = set()
+    for number, row in rows:
+        place = row["folder"], row.get("level", "")
+        if not row["folder"] or place in seen:
+            raise InputError(f"{table}: line {number} names no folder, or the same as a line before it")
+        seen.add(place)
+    for _, row in rows:
         yield _read_pair(folder / row["folder"], row)
 
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 import numpy as np
 
 from fire_tf.evaluation.scoring import Row, Scores
-from fire_tf.files.outputs import write_file
 from fire_tf.measures.bootstrap import bootstrapped_means
 
 MEAN = "mean"
@@ -27,21 +24,6 @@ _PAIR_MEASURES = (
 )
 _PRINTED = ("distance_mm", "folded_percent", "consistency_mm", "consistency_voxels", "seconds")
 _HEADINGS = ("HD95", "distance", "folded %", "consist. mm", "in voxels", "s per pair")
-
-
-def write_rows(path: Path, rows: Sequence[Row]) -> None:
-    """Write rows of equal keys as CSV; the file appears whole or not at all."""
-    write_file(path, lambda part: _write_csv(part, rows))
-
-
-def _write_csv(path: Path, rows: Sequence[Row]) -> None:
-    with open(path, "w", newline="") as stream:
-        writer = csv.DictWriter(stream, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(
-            {key: f"{value:.6g}" if isinstance(value, float) else value for key, value in row.items()}
-            for row in rows
-        )
 
 
 def summarise(scores: Scores) -> list[Row]:

@@ -27,6 +27,7 @@ from pathlib import Path
 from fire_tf.config.schema import DataConfig
 from fire_tf.data.subjects import SubjectFiles, split_folders
 from fire_tf.files.errors import InputError
+from fire_tf.files.tables import read_text
 
 _TRAIN, _VALIDATE = 0.4, 0.1  # of each group: the paper's 40 and 10 of 100 patients; the rest tests
 
@@ -74,8 +75,7 @@ def read_info(folder: Path) -> dict[str, str]:
     path = folder / "Info.cfg"
     if not path.is_file():
         raise InputError(f"{path}: no such file; it says which frames are ED and ES")
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    entries = (line.partition(":") for line in lines)
+    entries = (line.partition(":") for line in read_text(path).splitlines())
     return {key.strip(): value.strip() for key, colon, value in entries if colon}
 
 
