@@ -9,6 +9,7 @@ import pytest
 from fire_tf.__main__ import COMMANDS, main
 
 HEAVY = ("tensorflow", "numpy", "nibabel", "scipy", "matplotlib")
+BUFFERED = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -69,9 +70,8 @@ def test_a_reader_that_has_seen_enough_ends_a_command_quietly(what: str) -> None
         "from fire_tf.files.errors import InputError, exit_cleanly\n"
         f"exit_cleanly(lambda: exec({QUIET_ENDS[what]!r}, globals()))()"
     )
-    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     command = [sys.executable, "-c", code]
-    with subprocess.Popen(command, env=buffered, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with subprocess.Popen(command, env=BUFFERED, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         process.stdout.close()  # before the first word: nobody reads
         stderr = process.stderr.read().decode()
     failed = what == "an error behind it"
@@ -81,7 +81,12 @@ def test_a_reader_that_has_seen_enough_ends_a_command_quietly(what: str) -> None
 def test_a_full_disk_behind_the_output_is_one_line() -> None:
     with open("/dev/full", "w") as full:
         ended = subprocess.run(
-            [sys.executable, "-m", "fire_tf"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+            [sys.executable, "-m", "fire_tf"],
+            env=BUFFERED,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
         )
     assert (ended.returncode, ended.stderr) == (
         2,
