@@ -25,7 +25,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from fire_tf.config.schema import DataConfig
-from fire_tf.data.subjects import SubjectFiles, split_folders
+from fire_tf.data.subjects import SubjectFiles, check_count, split_folders
 from fire_tf.files.errors import InputError
 from fire_tf.files.tables import read_text
 
@@ -44,6 +44,7 @@ def find_subjects(config: DataConfig) -> dict[str, list[SubjectFiles]]:
     found = _patients(root)
     split = config.split
     if not any(split.values()):
+        check_count(list(found), root)
         split = split_by_group({name: read_info(folder).get("Group", "") for name, folder in found.items()})
     return {
         part: [_patient(folder, config, every_phase=part == "train") for folder in folders.values()]
