@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fire_tf.evaluation.methods import Method, Result
 from fire_tf.evaluation.pairs import Pair
-from fire_tf.evaluation.scoring import DEFAULT_STRUCTURES, Scores, score
+from fire_tf.evaluation.scoring import DEFAULT_STRUCTURES, SMALLEST_STRUCTURE, Scores, score
 from fire_tf.evaluation.summary import differences, summarise
 from fire_tf.files.errors import InputError
 from fire_tf.files.tables import write_table
@@ -43,6 +43,10 @@ def evaluate(
         print(file=sys.stderr)
     if not scores.pairs:
         raise InputError("there is no pair to measure")
+    if not scores.labels:
+        raise InputError(
+            f"no structure has {SMALLEST_STRUCTURE} voxels in any image that another is warped onto"
+        )
     return scores
 
 

@@ -9,12 +9,15 @@ from __future__ import annotations
 import codecs
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from fire_tf.files.errors import InputError
 from fire_tf.files.outputs import write_file
+
+Row = TypeVar("Row", bound=Mapping[str, Any])
 
 _SEPARATORS = ",;\t"
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -83,6 +86,14 @@ def _cells(columns: Sequence[str], row: Sequence[str], number: int, path: Path) 
     if any(row[len(columns) :]):
         raise InputError(f"{path}: line {number} has {len(row)} cells, the heading {len(columns)}")
     return dict(zip(columns, [*row, *[""] * len(columns)], strict=False))
+
+
+def grouped(rows: Iterable[Row], keys: tuple[str, ...]) -> dict[tuple[str, ...], list[Row]]:
+    """Rows by the values of some columns, in the order in which they come first."""
+    groups: dict[tuple[str, ...], list[Row]] = defaultdict(list)
+    for row in rows:
+        groups[tuple(str(row[key]) for key in keys)].append(row)
+    return dict(groups)
 
 
 def write_table(path: Path, rows: Sequence[Mapping[str, object]], columns: Sequence[str] = ()) -> None:
