@@ -25,8 +25,9 @@ def check_labels(pairs: Iterable[LabelMaps], structures: Mapping[int, str], smal
     of which one map holds structures and the other one none, but other values."""
     expected = f"of the structures {', '.join(f'{value} ({name})' for value, name in structures.items())}"
     found: set[int] = set()
-    scored, name = False, ""
+    scored, names = False, []
     for name, *maps in pairs:
+        names.append(name)
         counts = [_counts(labels) for labels in maps]
         known = [counted.keys() & structures.keys() for counted in counts]
         for which, counted, own, others in zip(("moving", "fixed"), counts, known, known[::-1], strict=True):
@@ -34,10 +35,11 @@ def check_labels(pairs: Iterable[LabelMaps], structures: Mapping[int, str], smal
                 raise InputError(f"{name}: its {which} label map holds {_listed(counted)}, none {expected}")
             found |= counted.keys()
             scored |= any(counted[value] >= smallest for value in own)
-    if name and not scored:
+    if names and not scored:
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
         raise InputError(
-            f"{name} and all other pairs: their label maps hold {_listed(found)}, and no map {smallest} "
-            f"voxels of one {expected} (data.structures)"
+            f"{names[0]}{more}: the label maps hold {_listed(found)}, and none of them {smallest} voxels of one "
+            f"{expected} (data.structures)"
         )
 
 
@@ -50,4 +52,4 @@ def _counts(labels: np.ndarray) -> dict[int, int]:
 def _listed(values: Iterable[int]) -> str:
     shown = sorted(values)
     more = f" and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
-    return f"the labels {', '.join(map(str, shown[:_SHOWN]))}{more}" if shown else "no labels"
+    return f"the values {', '.join(map(str, shown[:_SHOWN]))}{more}" if shown else "nothing but 0"

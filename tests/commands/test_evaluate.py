@@ -264,13 +264,13 @@ def shifted(data: np.ndarray, affine: np.ndarray, mm: float) -> tuple[np.ndarray
     [
         (
             {"moving_seg": lambda d, a: (d * 10, a), "fixed_seg": lambda d, a: (d * 10, a)},
-            r"hold the labels 10, 20, 30, and no map 50 voxels of one of the structures 1 \(BS\), 2 \(CE\), 3 \(WM\)",
+            r"hold the values 10, 20, 30, and none of them 50 voxels of one of the structures 1 \(BS\), 2 \(CE\), 3",
         ),
         (
             {"moving_seg": lambda d, a: (d * 10, a)},
-            r"easy/p00: its moving label map holds the labels 10, 20, 30, none of the structures",
+            r"easy/p00: its moving label map holds the values 10, 20, 30, none of the structures",
         ),
-        ({"fixed_seg": lambda d, a: (d * 0, a), "moving_seg": lambda d, a: (d * 0, a)}, "hold no labels"),
+        ({"fixed_seg": lambda d, a: (d * 0, a), "moving_seg": lambda d, a: (d * 0, a)}, "hold nothing but 0"),
         ({"fixed_seg": lambda d, a: shifted(d, a, 1.0)}, r"fixed_seg\.nii\.gz: lies on another grid"),
         ({"moving_seg": lambda d, a: (d, np.eye(4))}, r"moving_seg\.nii\.gz: lies on another grid"),
         ({"moving_seg": lambda d, a: (d[:-1], a)}, r"moving_seg\.nii\.gz: has shape"),
