@@ -89,9 +89,11 @@ def check_memory(needed: float, purpose: str) -> None:
     """Raise InputError if `needed` bytes are more than this process may still take."""
     free = free_memory()
     if needed > free:
-        raise InputError(
-            f"{purpose} takes about {needed / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free"
-        )
+        raise InputError(f"{purpose} takes about {_shown(needed)} of memory, and {_shown(free)} are free")
+
+
+def _shown(size: float) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
 
 
 def _first_line(error: Exception) -> str:

@@ -155,7 +155,7 @@ def test_an_image_too_large_for_memory_is_refused_before_it_is_read(commands: Pa
     assert "huge.nii.gz takes about 540000.0 GB of memory" in error
 
 
-NEEDS = r" takes about \d+\.\d GB of memory, and \d+\.\d GB are free"
+NEEDS = r" takes about \d+\.\d [GM]B of memory, and \d+\.\d [GM]B are free"
 
 
 def test_what_registering_needs_is_said_before_the_model_runs(commands: Path, capsys, monkeypatch) -> None:

@@ -482,6 +482,18 @@ def test_mistakes_in_a_manifest_are_named(config: DataConfig, change: dict[str, 
         load_subjects(from_manifest(config, rows), "train")
 
 
+def test_a_manifest_is_read_as_a_spreadsheet_saves_it(config: DataConfig) -> None:
+    listed = from_manifest(config, manifest_rows())
+    path = Path(listed.manifest or "")
+    text = path.read_text().replace("p2", "Müller") + ",,,,\n"
+    path.write_bytes(text.replace(",", ";").encode("utf-8-sig"))
+    assert {sample.subject for sample in load_subjects(listed, "test")} == {"Müller"}
+    for encoding, cause in (("latin-1", "byte 0xfc in line 4 is not UTF-8"), ("utf-16", "in UTF-16")):
+        path.write_bytes(text.encode(encoding))
+        with pytest.raises(InputError, match=rf"pairs\.csv: cannot be read: .*{cause}"):
+            load_subjects(listed, "test")
+
+
 def test_a_manifest_without_a_column_is_named(config: DataConfig) -> None:
     rows = [{name: value for name, value in row.items() if name != "FLAIR"} for row in manifest_rows()]
     with pytest.raises(InputError, match=r"pairs\.csv: has no column FLAIR"):
