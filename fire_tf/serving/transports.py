@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import ssl
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
@@ -31,6 +32,7 @@ from fire_tf.serving.refusals import MISREAD, read_answer, refusal
 
 _LARGEST = 2**31 - 1  # bytes in a message, of gRPC and of protocol buffers
 _LONGEST = 1e6  # seconds to wait, 11 days; sockets cannot wait for any number of them
+_PART = 2**20  # bytes of an answer that are read at a time
 _OF_HTTP = {400: "INVALID_ARGUMENT", 404: "NOT_FOUND", 413: "RESOURCE_EXHAUSTED", 503: "UNAVAILABLE"}
 
 
@@ -211,9 +213,9 @@ class RestServer:
         request = urllib.request.Request(url, content, {"Content-Type": "application/json"})
         handlers = [_NoRedirect(), urllib.request.HTTPSHandler(context=self.trusted)]
         try:
+            deadline = time.monotonic() + self.timeout
             with urllib.request.build_opener(*handlers).open(request, timeout=self.timeout) as answer:
-                body: bytes = answer.read()
-                return body
+                return _body(answer, deadline)
         except urllib.error.HTTPError as error:
             code = _OF_HTTP.get(error.code, f"HTTP status {error.code}")
             raise refusal(self.place, self.model, signature, code, _error_of(error)) from error
@@ -223,6 +225,18 @@ class RestServer:
 
     def close(self) -> None:
         """See `Server`; every request has a connection of its own."""
+
+
+def _body(answer: Any, deadline: float) -> bytes:
+    """All of an answer; a socket's own timeout begins anew with every byte that trickles in."""
+    parts = []
+    while part := answer.read1(_PART):
+        parts.append(part)
+        if time.monotonic() > deadline:
+            raise TimeoutError("timed out amid the answer")
+    if answer.length:  # bytes that were announced, unless the answer comes in chunks
+        raise IncompleteRead(b"", answer.length)
+    return b"".join(parts)
 
 
 def _code_of(error: Exception) -> str:

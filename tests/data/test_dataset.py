@@ -549,6 +549,19 @@ def test_generated_subjects_are_split_in_order_without_a_list(
     assert len(written) == 1
 
 
+def test_heads_that_another_process_has_generated_meanwhile_are_taken(
+    config: DataConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def overtaken(root: Path, subjects: int, **_: Any) -> None:
+        for index in range(subjects):
+            write_subject(root / f"sub-{index:02d}", index)
+        raise InputError(f"{root}: cannot be written to (Directory not empty)")
+
+    monkeypatch.setattr("fire_tf.phantom.heads.write_phantom", overtaken)
+    phantom = replace(config, source="phantom", root=None, split={}, phantom_subjects=3)
+    assert {sample.subject for sample in load_subjects(phantom, "test")} == {"sub-02"}
+
+
 def test_shading_adds_two_images_and_leaves_all_else_as_it_is(config):
     ranges = ShadingConfig(strength=(0.3, 0.3), gamma=(0.8, 1.25))
     for plain, shaded in zip(elements(config, 2), elements(config, 2, shading=ranges), strict=True):

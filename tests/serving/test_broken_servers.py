@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -149,6 +150,21 @@ def test_silence_ends_with_the_timeout(scheme: str, files: list[str], capfd) -> 
         error = refused(f"{scheme}127.0.0.1:{port}", files, capfd, "--timeout", "0.5")
         released.set()
     assert "gave no answer in time, see --timeout" in error
+
+
+def test_an_answer_that_trickles_in_ends_with_the_timeout_too(files: list[str], capfd) -> None:
+    def trickle(connection: socket.socket) -> None:
+        connection.recv(1 << 20)
+        connection.sendall(http(b"", length=10_000))
+        for _ in range(200):
+            connection.sendall(b" ")
+            time.sleep(0.05)
+
+    started = time.monotonic()
+    with answering(trickle) as port:
+        error = refused(f"http://127.0.0.1:{port}", files, capfd, "--timeout", "0.5")
+    assert "gave no answer in time, see --timeout" in error
+    assert time.monotonic() - started < 5
 
 
 class Service(grpc.GenericRpcHandler):
