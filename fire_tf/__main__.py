@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from fire_tf.compat.version import __version__
+from fire_tf.files.errors import InputError, exit_cleanly
 
 COMMANDS = {
     "register": "register two images, a cohort or a beat with a trained model",
@@ -19,6 +20,7 @@ COMMANDS = {
 }
 
 
+@exit_cleanly
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command that the first argument names."""
     given = list(sys.argv[1:] if arguments is None else arguments)
@@ -29,8 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     elif given[0] in COMMANDS:
         import_module(f"fire_tf.{given[0]}").main(given[1:], prog=f"fire-tf {given[0]}")
     else:
-        print(f"error: {given[0]}: no such command; known: {', '.join(COMMANDS)}", file=sys.stderr)
-        raise SystemExit(2)
+        raise InputError(f"{given[0]}: no such command; known: {', '.join(COMMANDS)}")
 
 
 def _usage() -> str:

@@ -3,8 +3,8 @@
     python -m fire_tf.client --server localhost:8500 --moving T1.nii.gz --fixed FLAIR.nii.gz --output-prefix P_
 
 writes what ``python -m fire_tf.register`` writes, with the same code; the server holds the model alone. ``host:port``
-is spoken to by gRPC, ``http://host:port`` (or https) by REST, which sends a third more bytes. The model must have
-been written by ``python -m fire_tf.export``.
+is spoken to by gRPC, ``http://host:port`` (or https) by REST, which sends a third more bytes; ``--tls``
+encrypts either. The model must have been written by ``python -m fire_tf.export``.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 from fire_tf.files.errors import exit_cleanly
@@ -39,6 +40,13 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--timeout", type=float, default=120.0, help="seconds to wait for an answer (default: 120)"
     )
+    parser.add_argument("--tls", action="store_true", help="encrypt; what https://host:port does")
+    parser.add_argument(
+        "--ca",
+        type=Path,
+        metavar="FILE",
+        help="PEM file of the certificates to trust, for example the server's own; encrypts (default: the usual ones)",
+    )
     return parser
 
 
@@ -52,12 +60,16 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m fire_tf.
     from fire_tf.serving.served_model import register_through
     from fire_tf.serving.transports import connect
 
-    server = connect(chosen.server, chosen.model_name, chosen.timeout)
     options = Options(
         moving_modality=chosen.moving_modality, frame=chosen.frame, warp_format=chosen.warp_format
     )
     command = [*prog.split(), *(arguments or sys.argv[1:])]
-    for path in register_through(server, chosen.moving, chosen.fixed, chosen.output_prefix, options, command):
+    files = chosen.moving, chosen.fixed, chosen.output_prefix
+    with closing(
+        connect(chosen.server, chosen.model_name, chosen.timeout, tls=chosen.tls, ca=chosen.ca)
+    ) as server:
+        written = register_through(server, *files, options, command)
+    for path in written:
         print(path)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fire_tf.files.errors import exit_cleanly
-from fire_tf.files.outputs import unused_folder
+from fire_tf.files.outputs import check_writable, unused_folder
 
 
 @exit_cleanly
@@ -22,11 +22,13 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m fire_tf.
     parser.add_argument("--output", type=Path, default=Path("runs/demo"), help="default: %(default)s")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     options = parser.parse_args(arguments)
+    folder = unused_folder(options.output)
+    check_writable(folder)
     # TensorFlow takes seconds to load, which a request for help and a wrong option need not wait for.
     from fire_tf.config.loading import load_config
     from fire_tf.evaluation.demonstration import demonstrate
 
-    demonstrate(load_config("demo", options.overrides), unused_folder(options.output), quiet=options.quiet)
+    demonstrate(load_config("demo", options.overrides), folder, quiet=options.quiet)
 
 
 if __name__ == "__main__":

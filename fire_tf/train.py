@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fire_tf.files.errors import exit_cleanly
+from fire_tf.files.outputs import check_writable
 
 
 def _parser(prog: str) -> argparse.ArgumentParser:
@@ -33,6 +34,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m fire_tf.
 
     config = load_config(options.config, options.overrides)
     folder = options.output or Path("runs") / config.name
+    check_writable(folder)
     # TensorFlow takes seconds to load, which a request for help and a wrong option need not wait for.
     from fire_tf.training.run import train
 

@@ -13,6 +13,7 @@ import argparse
 import base64
 import json
 import re
+import ssl
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -105,9 +106,13 @@ def encoded(value: np.ndarray) -> Any:
 
 
 def grpc_server(
-    models: Mapping[str, Servable], workers: int = 4, largest: int = _UNLIMITED
+    models: Mapping[str, Servable],
+    workers: int = 4,
+    largest: int = _UNLIMITED,
+    credentials: grpc.ServerCredentials | None = None,
 ) -> tuple[grpc.Server, int]:
-    """A started server of ``models`` and its port; ``largest`` is the limit of a request in bytes."""
+    """A started server of ``models`` and its port; ``largest`` is the limit of a request in bytes, with
+    ``credentials`` it speaks TLS."""
 
     def predict(request: Any, context: grpc.ServicerContext) -> Any:
         spec = request.model_spec
@@ -130,7 +135,8 @@ def grpc_server(
     options = [("grpc.max_receive_message_length", largest), ("grpc.max_send_message_length", _UNLIMITED)]
     server = grpc.server(ThreadPoolExecutor(workers), options=options)
     server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(service, {method: handler})])
-    port = server.add_insecure_port("127.0.0.1:0")
+    place = "127.0.0.1:0"
+    port = server.add_secure_port(place, credentials) if credentials else server.add_insecure_port(place)
     server.start()
     return server, port
 
@@ -142,8 +148,10 @@ def named(models: Mapping[str, Servable], name: str) -> Servable:
     return models[name]
 
 
-def rest_server(models: Mapping[str, Servable]) -> tuple[ThreadingHTTPServer, int]:
-    """A started server of ``models`` by REST, columns only (``inputs``), and its port."""
+def rest_server(
+    models: Mapping[str, Servable], context: ssl.SSLContext | None = None
+) -> tuple[ThreadingHTTPServer, int]:
+    """A started server of ``models`` by REST, columns only (``inputs``), and its port; TLS with a ``context``."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -172,6 +180,8 @@ def rest_server(models: Mapping[str, Servable]) -> tuple[ThreadingHTTPServer, in
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    if context:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return server, server.server_address[1]
 

@@ -6,3 +6,5 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 # Workers run beside each other, one core each.
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Read when grpc is loaded, which tests do before the client would say so.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")

@@ -8,6 +8,7 @@ import yaml
 
 from fire_tf.config.messages import shown
 from fire_tf.files.errors import InputError
+from fire_tf.files.tables import decode
 
 
 class _Loader(yaml.SafeLoader):
@@ -41,9 +42,9 @@ def parse_yaml(text: str) -> Any:
 def read_mapping(path: Path) -> dict[str, Any]:
     """The mapping that a YAML file holds; raises InputError where there is none."""
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        text = decode(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror or error}") from None
     content = parse_yaml(text)
     if not isinstance(content, dict):
         raise InputError(f"expected keys and values, got {shown(content)}")

@@ -1,17 +1,22 @@
 """Subjects on disk, and a cache of them that is ready to train on.
 
 A subject is one co-registered pair, or the phases of a beating heart. Its images are read, resampled and
-normalised once and kept as an uncompressed ``SUBJECT-SETTINGS-INPUTS.npz`` in the cache folder: SETTINGS is a
-hash of everything in the config that shapes the arrays, INPUTS one of the files' paths, sizes and times of
-change. A changed input or setting therefore misses the cache.
+normalised once and kept as an uncompressed ``SUBJECT-KIND-STATE.npz`` in the cache folder: KIND is a hash of the
+files' places and of everything in the config that shapes the arrays, STATE one of the files' sizes and times of
+change. A changed input or setting therefore misses the cache, and of a KIND the last STATE alone is kept.
+
+Several processes may share a folder: a copy appears whole, and one that is gone or damaged is made anew.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import zlib
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -19,10 +24,11 @@ from fire_tf.config.schema import SPLITS, DataConfig
 from fire_tf.data.sources.find import find_subjects
 from fire_tf.data.subjects import SubjectFiles
 from fire_tf.files.errors import InputError
-from fire_tf.files.outputs import write_file
+from fire_tf.files.outputs import check_writable, write_file
 from fire_tf.geometry.canvas import canvas_grid, resample
 from fire_tf.geometry.grey_values import foreground, normalise
-from fire_tf.geometry.images import Image, read_frames, read_image
+from fire_tf.geometry.images import Image, grid_difference, read_frames, read_image
+from fire_tf.geometry.nifti import open_image
 from fire_tf.geometry.stacks import slices_last
 
 _FORMAT = 1  # raise when the arrays of a cached subject come to mean something else
@@ -65,36 +71,55 @@ def load_split(config: DataConfig, split: str) -> list[SubjectArrays]:
 
 def load_subject(config: DataConfig, files: SubjectFiles) -> SubjectArrays:
     """One prepared subject, from the cache or, where there is none that is up to date, from its files."""
-    settings, inputs = _hash(_settings(config)), _hash(_stamps(files))
-    folder = Path(config.cache)
-    name = files.subject.replace("/", "_")
-    cached = folder / f"{name}-{settings}-{inputs}.npz"
-    if not cached.is_file():
-        arrays = _prepare(config, files)
-        write_file(cached, lambda beside: np.savez(beside, **arrays))
-        # Never the current one: another process may have written it too, and be about to read it.
-        for outdated in set(folder.glob(f"{name}-{settings}-*.npz")) - {cached}:
+    folder, stamps = Path(config.cache), _stamps(files)
+    kind = f"{files.subject.replace('/', '_')}-{_hash(_settings(config, files))}"
+    cached = folder / f"{kind}-{_hash(stamps)}.npz"
+    arrays = _stored(cached)
+    if arrays is None:
+        check_writable(folder)
+        arrays = fresh = _prepare(config, files)
+        # Another process may have stored what the files hold now: nothing that is older may take its place.
+        if _stamps(files) != stamps:
+            raise InputError(f"{files.a}: it, or a file that belongs to it, changed while it was read")
+        write_file(cached, lambda beside: np.savez(beside, **fresh))
+        for outdated in set(folder.glob(f"{escape(kind)}-*.npz")) - {cached}:
             outdated.unlink(missing_ok=True)
-    with np.load(cached) as stored:
-        arrays = dict(stored)
     labels, phases = arrays.pop("labels", None), arrays.pop("phases", None)
     return SubjectArrays(subject=files.subject, labels=labels, phases=phases, **arrays)
 
 
-def _settings(config: DataConfig) -> list:
-    return [_FORMAT, config.canvas, config.spacing, config.min_tissue, config.percentile, config.slice_axis]
+def _stored(path: Path) -> dict[str, np.ndarray] | None:
+    """What a file of the cache holds; None where it is not there (any more), or damaged."""
+    try:
+        with path.open("rb") as stream, np.load(stream) as stored:
+            return dict(stored)
+    except (OSError, ValueError, EOFError, BadZipFile, zlib.error):
+        return None
+
+
+def _settings(config: DataConfig, files: SubjectFiles) -> list:
+    """What shapes the arrays, and which files they are made of: two data sets may share a cache and names."""
+    shaped = [config.canvas, config.spacing, config.min_tissue, config.percentile, config.slice_axis]
+    names = [config.modality_a, config.modality_b, config.labels]
+    return [
+        _FORMAT,
+        *shaped,
+        *names,
+        files.subject,
+        [path and str(path.resolve()) for path in _inputs(files)],
+    ]
+
+
+def _inputs(files: SubjectFiles) -> list[Path | None]:
+    return [files.a, files.b, files.labels, files.phases]
 
 
 def _stamps(files: SubjectFiles) -> list:
-    stamps: list[list | None] = []
-    for path in (files.a, files.b, files.labels, *([files.phases] if files.phases else [])):
-        if path is None:
-            stamps.append(None)
-            continue
-        if not path.is_file():
-            raise InputError(f"{path}: no such file")
-        stamps.append([str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns])
-    return stamps
+    """Size and time of change of every file that is read: an image may have its header in one of its own."""
+    opened = [open_image(path) for path in _inputs(files) if path is not None]
+    parts = [Path(part.filename or "") for image in opened for part in image.file_map.values()]
+    found = {str(part): part.stat() for part in parts if part.is_file()}
+    return [[name, stat.st_size, stat.st_mtime_ns] for name, stat in found.items()]
 
 
 def _hash(value: list) -> str:
@@ -103,7 +128,7 @@ def _hash(value: list) -> str:
 
 def _prepare(config: DataConfig, files: SubjectFiles) -> dict[str, np.ndarray]:
     """All images and the labels on one canvas: that of the first image."""
-    first = read_image(files.a)
+    first, second = as_read = read_image(files.a), read_image(files.b)
     if config.slice_axis == "thickest":
         first = slices_last(first)
     if len(config.canvas) == 3 and first.data.shape[2] == 1:
@@ -116,7 +141,7 @@ def _prepare(config: DataConfig, files: SubjectFiles) -> dict[str, np.ndarray]:
             raise InputError(f"{image.path}: nothing of it lies where {files.a} is")
         return volume
 
-    a, b = on_canvas(first), on_canvas(read_image(files.b))
+    a, b = on_canvas(first), on_canvas(second)
     n = len(config.canvas)
     slices = np.zeros(1, dtype=np.int64)
     if n == 2:
@@ -132,8 +157,10 @@ def _prepare(config: DataConfig, files: SubjectFiles) -> dict[str, np.ndarray]:
 
     arrays = {"a": normalised(a), "b": normalised(b)}
     if files.labels is not None:
-        labels = resample(read_image(files.labels, labels=True), affine, shape, nearest=True)
-        arrays["labels"] = samples(labels)
+        labels = read_image(files.labels, labels=True)
+        if all(faults := [grid_difference(labels, image) for image in as_read]):
+            raise InputError(f"{labels.path}: {faults[0]}")
+        arrays["labels"] = samples(resample(labels, affine, shape, nearest=True))
     if files.phases is not None:
         frames = read_frames(files.phases)
         arrays["phases"] = np.stack([normalised(on_canvas(frame)) for frame in frames], axis=1)

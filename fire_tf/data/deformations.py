@@ -21,6 +21,8 @@ import tensorflow as tf
 
 from fire_tf.compat.voxelmorph import vxm
 from fire_tf.config.schema import DeformationConfig
+from fire_tf.geometry.grey_values import foreground
+from fire_tf.geometry.point_maps import AffineAfterDisplacement, AffineMap, DisplacementMap
 from fire_tf.networks.spatial import compose_affine, identity_grid, invert_affine, sample_one
 
 _STEEPEST = 0.95  # u is kept from contracting by more than this along any direction: 1 would fold
@@ -181,3 +183,14 @@ def undone(matrix: tf.Tensor, points: tf.Tensor) -> tf.Tensor:
     n = matrix.shape[0]
     inverse = invert_affine(matrix[tf.newaxis])[0]
     return tf.matmul(points, inverse[:, :n], transpose_b=True) + inverse[:, n]
+
+
+def draw_map(ranges: DeformationConfig, image: np.ndarray, seed: tuple[int, int]) -> AffineAfterDisplacement:
+    """A random D in voxels, as a map of points, that keeps the brain of ``image`` (*canvas) on the canvas."""
+    canvas = image.shape
+    drawn = draw_parameters(ranges, canvas, tf.constant(seed, tf.int32))
+    centre = (np.asarray(canvas) - 1) / 2
+    tissue = tf.constant(np.argwhere(foreground(image)) - centre, tf.float32)
+    affine = keep_inside(affine_matrix(drawn), tissue, canvas, drawn.peak)
+    field = smooth_field(drawn.control, drawn.peak, canvas, ranges.control_points)
+    return AffineAfterDisplacement(DisplacementMap(field.numpy()), AffineMap.centred(affine.numpy(), canvas))

@@ -51,11 +51,21 @@ def split_folders(found: Mapping[str, Path], split: Splits, root: Path) -> dict[
     return {part: {name: found[name] for name in split.get(part, ())} for part in SPLITS}
 
 
-def split_by_order(subjects: Sequence[str]) -> dict[str, Sequence[str]]:
-    """The last fifth tests, the fifth before it validates."""
+def split_by_order(subjects: Sequence[str], root: Path) -> dict[str, Sequence[str]]:
+    """The last fifth tests, the fifth before it validates; raises InputError where there are too few in ``root``."""
+    check_count(subjects, root)
     held_out = max(1, len(subjects) // 5)
     return {
         "train": subjects[: -2 * held_out],
         "validate": subjects[-2 * held_out : -held_out],
         "test": subjects[-held_out:],
     }
+
+
+def check_count(subjects: Sequence[str], root: Path) -> None:
+    """Raise InputError where there are too few subjects for each split to have one."""
+    if len(subjects) < len(SPLITS):
+        raise InputError(
+            f"{root}: holds {len(subjects)} of the {len(SPLITS)} subjects that are needed at least, one each to train, "
+            f"to validate and to test ({', '.join(subjects) or 'none'}); or say in data.split what each is for"
+        )

@@ -5,24 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import tensorflow as tf
 
-from fire_tf.config.schema import Config, DeformationConfig, Split
+from fire_tf.config.schema import Config, Split
 from fire_tf.data.dataset import load_subjects
-from fire_tf.data.deformations import affine_matrix, draw_parameters, keep_inside, smooth_field
+from fire_tf.data.deformations import draw_map
+from fire_tf.data.label_maps import LabelMaps
 from fire_tf.evaluation.pairs import Pair
 from fire_tf.files.errors import InputError
-from fire_tf.geometry.grey_values import BACKGROUND, foreground
+from fire_tf.geometry.grey_values import BACKGROUND
 from fire_tf.geometry.images import Image
-from fire_tf.geometry.point_maps import (
-    AffineAfterDisplacement,
-    AffineMap,
-    DisplacementMap,
-    InverseMap,
-    PointMap,
-    grid_points,
-)
+from fire_tf.geometry.point_maps import InverseMap, PointMap, grid_points
 from fire_tf.geometry.reading import pull
+
+
+def label_maps(config: Config, split: Split) -> Iterator[LabelMaps]:
+    """Those of everything that pairs are drawn from; raises InputError for an image without."""
+    for sample in load_subjects(config.data, split):
+        if sample.labels is None:
+            raise InputError(f"{sample.name}: has no label map, so there is nothing to score")
+        yield LabelMaps(sample.name, sample.labels, sample.labels)
 
 
 def draw_pairs(config: Config, split: Split, count: int, seed: int, moving_modality: str) -> Iterator[Pair]:
@@ -63,17 +64,6 @@ def _deform(image: np.ndarray, labels: np.ndarray, to_fixed: PointMap) -> tuple[
     """An image and its labels (*canvas), each read once through the map."""
     positions = to_fixed(grid_points(image.shape))
     return pull(image, positions, outside=BACKGROUND), pull(labels, positions, nearest=True)
-
-
-def draw_map(ranges: DeformationConfig, image: np.ndarray, seed: tuple[int, int]) -> AffineAfterDisplacement:
-    """A random D(x) = A(x + u(x)) in voxels that keeps the brain of ``image`` (*canvas) on the canvas."""
-    canvas = image.shape
-    drawn = draw_parameters(ranges, canvas, tf.constant(seed, tf.int32))
-    centre = (np.asarray(canvas) - 1) / 2
-    tissue = tf.constant(np.argwhere(foreground(image)) - centre, tf.float32)
-    affine = keep_inside(affine_matrix(drawn), tissue, canvas, drawn.peak)
-    field = smooth_field(drawn.control, drawn.peak, canvas, ranges.control_points)
-    return AffineAfterDisplacement(DisplacementMap(field.numpy()), AffineMap.centred(affine.numpy(), canvas))
 
 
 def _as_image(data: np.ndarray, spacing: Sequence[float], name: str) -> Image:

@@ -10,17 +10,19 @@ from pathlib import Path
 
 from fire_tf.config.loading import load_config, recipe_differences
 from fire_tf.config.schema import Config, Split
+from fire_tf.data.label_maps import LabelMaps, check_labels
 from fire_tf.evaluation.ants import SETTINGS, Ants
-from fire_tf.evaluation.drawn_pairs import draw_pairs
+from fire_tf.evaluation.drawn_pairs import draw_pairs, label_maps
 from fire_tf.evaluation.measure import evaluate, write_scores
 from fire_tf.evaluation.methods import Method, TrainedModel, TrueDeformation, Unaligned
 from fire_tf.evaluation.pairs import Pair, acquired_pairs, read_pairs
-from fire_tf.evaluation.scoring import DEFAULT_STRUCTURES
+from fire_tf.evaluation.scoring import DEFAULT_STRUCTURES, SMALLEST_STRUCTURE
 from fire_tf.evaluation.slicewise import SliceBySlice
 from fire_tf.evaluation.summary import differences, format_differences, format_summary, summarise
 from fire_tf.evaluation.synthesis import measure_synthesis
 from fire_tf.evaluation.table import PAIRS_DRAWN, format_table, paper_table
 from fire_tf.files.errors import InputError
+from fire_tf.files.outputs import check_writable, write_file
 from fire_tf.model.fire import FIRE
 from fire_tf.model.paths import find_model, run_config
 from fire_tf.model.storage import load_model
@@ -56,18 +58,21 @@ def run_experiment(options: Experiment, *, progress: bool = False) -> Iterator[s
     Raises InputError for options that do not go together, and for a model or pairs that cannot be used.
     """
     config, folder = _subject(options)
+    output = options.output or folder / "evaluation"
+    _check_options(options, output)
     if options.synthesis and config.data.pairing == "unaligned":
         raise InputError(
             f"--synthesis: compares aligned images, and those of {config.name} are not (data.pairing)"
         )
+    structures = config.data.structures or DEFAULT_STRUCTURES
     ants = _ants(options, config)  # so that a missing package is not found out after the training
+    check_labels(_label_maps(options, config), structures, SMALLEST_STRUCTURE)
     model = _model(options, config, folder)
-    output = options.output or folder / "evaluation"
     moving, fixed = modalities(model, options.moving_modality)
     scores = evaluate(
         _pairs(options, config, moving),
         _methods(options, config, model, moving, ants),
-        structures=config.data.structures or DEFAULT_STRUCTURES,
+        structures=structures,
         directions=(f"{moving} onto {fixed}", f"{fixed} onto {moving}"),
         progress=progress,
         pictures=output / "pictures" if options.table else None,
@@ -76,13 +81,22 @@ def run_experiment(options: Experiment, *, progress: bool = False) -> Iterator[s
     yield format_summary(summarise(scores))
     if options.table:
         table = format_table(paper_table(config.data), scores)
-        (output / "table.txt").write_text(table + "\n")
+        write_file(output / "table.txt", lambda path: path.write_text(table + "\n", encoding="utf-8"))
         yield "\n" + table
     elif options.baselines:
         yield "\n" + format_differences(differences(scores))
     if options.synthesis:
         yield "\n" + measure_synthesis(model, config, options.split, output)
     yield f"\nwritten to {output}"
+
+
+def _check_options(options: Experiment, output: Path) -> None:
+    """Raise InputError for numbers that cannot be, and where nothing can be written."""
+    if options.count is not None and options.count < 1:
+        raise InputError(f"--count {options.count}: expected at least 1")
+    if options.seed < 0:
+        raise InputError(f"--seed {options.seed}: expected a number from 0")
+    check_writable(output / "pictures" if options.table else output)
 
 
 def _subject(options: Experiment) -> tuple[Config, Path]:
@@ -112,6 +126,7 @@ def _train_where_absent(config: Config, folder: Path, name: str) -> None:
         if (folder / "config.yaml").is_file():
             command = f"python -m fire_tf.train --config {name} --output {folder} --resume"
             raise InputError(f"{folder}: its training was not finished; go on with {command}") from None
+        check_writable(folder)
         print(f"{folder}: holds no model yet; training it", file=sys.stderr)
         train(config, folder, quiet=not sys.stderr.isatty())
 
@@ -127,6 +142,14 @@ def _pairs(options: Experiment, config: Config, moving_modality: str) -> Iterabl
     if count is None:
         count = PAIRS_DRAWN[config.data.ndim] if options.table else _PAIRS
     return draw_pairs(config, options.split, count, options.seed, moving_modality)
+
+
+def _label_maps(options: Experiment, config: Config) -> Iterator[LabelMaps]:
+    """Those of all pairs, or of all samples that pairs are drawn from."""
+    if not options.pairs and config.data.pairing == "registered":
+        return label_maps(config, options.split)
+    pairs = _pairs(options, config, config.data.modality_a)
+    return (LabelMaps(pair.name, pair.moving_labels, pair.fixed_labels) for pair in pairs)
 
 
 def _ants(options: Experiment, config: Config) -> list[Method]:

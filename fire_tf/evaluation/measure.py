@@ -9,9 +9,10 @@ from pathlib import Path
 
 from fire_tf.evaluation.methods import Method, Result
 from fire_tf.evaluation.pairs import Pair
-from fire_tf.evaluation.scoring import DEFAULT_STRUCTURES, Scores, score
-from fire_tf.evaluation.summary import differences, summarise, write_rows
+from fire_tf.evaluation.scoring import DEFAULT_STRUCTURES, SMALLEST_STRUCTURE, Scores, score
+from fire_tf.evaluation.summary import differences, summarise
 from fire_tf.files.errors import InputError
+from fire_tf.files.tables import write_table
 from fire_tf.pictures.outlines import Labelled, Warped, draw_outlines
 
 
@@ -42,6 +43,10 @@ def evaluate(
         print(file=sys.stderr)
     if not scores.pairs:
         raise InputError("there is no pair to measure")
+    if not scores.labels:
+        raise InputError(
+            f"no structure has {SMALLEST_STRUCTURE} voxels in any image that another is warped onto"
+        )
     return scores
 
 
@@ -59,9 +64,9 @@ def _outlines(pair: Pair, results: Sequence[Result], directions: tuple[str, str]
 def write_scores(scores: Scores, folder: Path) -> None:
     """Write the tables ``pairs.csv`` (a row per pair, direction and method), ``labels.csv`` (the same per structure),
     ``summary.csv`` (mean and sd) and ``differences.csv`` (FIRE less each baseline, 95 % intervals) into a folder."""
-    write_rows(folder / "pairs.csv", scores.pairs)
-    write_rows(folder / "labels.csv", scores.labels)
-    write_rows(folder / "summary.csv", summarise(scores))
+    write_table(folder / "pairs.csv", scores.pairs)
+    write_table(folder / "labels.csv", scores.labels)
+    write_table(folder / "summary.csv", summarise(scores))
     compared = differences(scores)
     if compared:
-        write_rows(folder / "differences.csv", compared)
+        write_table(folder / "differences.csv", compared)

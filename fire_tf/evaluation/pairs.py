@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +12,9 @@ import numpy as np
 from fire_tf.config.schema import DataConfig, Split
 from fire_tf.data.sources.find import find_subjects
 from fire_tf.files.errors import InputError
-from fire_tf.geometry.images import Image, read_image
+from fire_tf.files.tables import read_table
+from fire_tf.geometry.images import Image, grid_difference, read_image
+from fire_tf.geometry.nifti import open_image, read_data, with_normal
 from fire_tf.geometry.point_maps import InverseMap, PointMap, in_voxels, split_affine
 from fire_tf.geometry.stacks import slices_last
 
@@ -79,11 +80,16 @@ def read_pairs(folder: Path) -> Iterator[Pair]:
     table = folder / "pairs.csv"
     if not table.is_file():
         raise InputError(f"{table}: no such file; it lists the pairs of the folder")
-    with open(table, newline="") as stream:
-        rows = list(csv.DictReader(stream))
-    if not rows or "folder" not in rows[0]:
+    columns, rows = read_table(table)
+    if not rows or "folder" not in columns:
         raise InputError(f"{table}: expected a column 'folder' and at least one pair")
-    for row in rows:
+    seen: set[tuple[str, str]] = set()
+    for number, row in rows:
+        place = row["folder"], row.get("level", "")
+        if not row["folder"] or place in seen:
+            raise InputError(f"{table}: line {number} names no folder, or the same as a line before it")
+        seen.add(place)
+    for _, row in rows:
         yield _read_pair(folder / row["folder"], row)
 
 
@@ -111,10 +117,10 @@ def acquired_pairs(config: DataConfig, split: Split, moving_modality: str) -> It
 
 
 def _read_labelled(image: Path, labels: Path) -> tuple[Image, Image]:
-    """An image and its label map, of the same shape."""
+    """An image and its label map, on the same grid."""
     pair = read_image(image), read_image(labels, labels=True)
-    if pair[0].data.shape != pair[1].data.shape:
-        raise InputError(f"{labels}: has shape {pair[1].data.shape}, its image {pair[0].data.shape}")
+    if fault := grid_difference(pair[1], pair[0]):
+        raise InputError(f"{labels}: {fault}")
     return pair
 
 
@@ -140,12 +146,14 @@ def _read_pair(folder: Path, row: Mapping[str, str]) -> Pair:
 
 def _read_truth(path: Path, moving: Image, ndim: int) -> tuple[PointMap, PointMap]:
     """The true map and its inverse, in voxels, from a displacement in mm along the axes of a RAS grid."""
-    file = nib.load(path)
-    displacement = np.asarray(file.dataobj, dtype=np.float64)  # type: ignore[attr-defined]
+    file = open_image(path)
+    displacement = np.asarray(read_data(file), dtype=np.float64)
     expected = (*moving.data.shape[:ndim], ndim)
     if displacement.shape != expected:
         raise InputError(f"{path}: has shape {displacement.shape}, expected {expected}")
-    if nib.aff2axcodes(file.affine)[:ndim] != ("R", "A", "S")[:ndim]:  # type: ignore[attr-defined]
-        raise InputError(f"{path}: its axes run {nib.aff2axcodes(file.affine)}, expected RAS")  # type: ignore[attr-defined]
+    if nib.aff2axcodes(file.affine)[:ndim] != ("R", "A", "S")[:ndim]:
+        raise InputError(f"{path}: its axes run {nib.aff2axcodes(file.affine)}, expected RAS")
+    if fault := grid_difference(replace(moving, affine=with_normal(file.affine, moving.data.shape)), moving):
+        raise InputError(f"{path}: {fault}")
     to_fixed = split_affine(displacement / moving.spacing[:ndim])
     return to_fixed, InverseMap(to_fixed, to_fixed.affine)

@@ -86,10 +86,17 @@ def _label_rows(pair: Pair, direction: _Direction, structures: Mapping[int, str]
                     "structure": name,
                     "voxels": voxels,
                     "dice": metrics.dice(*masks),
-                    "hd95_mm": metrics.hausdorff95(*masks, pair.spacing(direction.target)),
+                    "hd95_mm": _surface_distance(*masks, pair.spacing(direction.target)),
                 }
             )
     return rows
+
+
+def _surface_distance(warped: np.ndarray, target: np.ndarray, spacing: tuple[float, ...]) -> float:
+    """HD95 in mm; of a structure that was lost the worst that can be, the diagonal of the target's field of view."""
+    if warped.any():
+        return metrics.hausdorff95(warped, target, spacing)
+    return float(np.linalg.norm(np.multiply(target.shape, spacing)))
 
 
 def _pair_row(pair: Pair, direction: _Direction, structures: Mapping[int, str]) -> Row:

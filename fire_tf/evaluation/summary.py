@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 import numpy as np
 
 from fire_tf.evaluation.scoring import Row, Scores
-from fire_tf.files.outputs import write_file
-from fire_tf.measures.bootstrap import bootstrapped_means
+from fire_tf.files.tables import grouped
+from fire_tf.measures.bootstrap import FEWEST_SUBJECTS, bootstrapped_means, resamples_subjects
+from fire_tf.measures.statistics import statistics
 
 MEAN = "mean"
 """Name of the row that averages the structures: the mean of their means, as each counts the same."""
@@ -28,47 +26,36 @@ _PAIR_MEASURES = (
 _PRINTED = ("distance_mm", "folded_percent", "consistency_mm", "consistency_voxels", "seconds")
 _HEADINGS = ("HD95", "distance", "folded %", "consist. mm", "in voxels", "s per pair")
 
-
-def write_rows(path: Path, rows: Sequence[Row]) -> None:
-    """Write rows of equal keys as CSV; the file appears whole or not at all."""
-    write_file(path, lambda part: _write_csv(part, rows))
-
-
-def _write_csv(path: Path, rows: Sequence[Row]) -> None:
-    with open(path, "w", newline="") as stream:
-        writer = csv.DictWriter(stream, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(
-            {key: f"{value:.6g}" if isinstance(value, float) else value for key, value in row.items()}
-            for row in rows
-        )
+_FEW = f"pairs, as there are fewer than {FEWEST_SUBJECTS} subjects"
 
 
 def summarise(scores: Scores) -> list[Row]:
     """Mean, sd and count of every measure per level, direction, method and (for overlap and HD95) structure.
 
     NaN is left out and ``count`` says how many values remain. The row ``mean`` of a measure averages the
-    structures' means; its sd is that of the pairs' own averages.
+    structures' means; its sd and count are those of the pairs' own averages.
     """
     rows: list[Row] = []
-    for keys, labels in grouped(scores.labels, ("level", "direction", "method")).items():
-        common: Row = dict(zip(("level", "direction", "method"), keys, strict=True))
+    columns = ("level", "direction", "method")
+    of_structures = grouped(scores.labels, columns)
+    for keys, pairs in grouped(scores.pairs, columns).items():
+        common: Row = dict(zip(columns, keys, strict=True))
+        labels = of_structures.get(keys, [])
         for measure in ("dice", "hd95_mm"):
             per_structure = {
                 name[0]: _values(group, measure) for name, group in grouped(labels, ("structure",)).items()
             }
-            per_pair = [_mean(_values(group, measure)) for group in grouped(labels, ("pair",)).values()]
+            by_pair = grouped(labels, ("pair",)).values()
+            per_pair = [statistics(_values(group, measure))["mean"] for group in by_pair]
             rows += [
-                common | {"structure": name, "measure": measure} | _statistics(values)
+                common | {"structure": name, "measure": measure} | statistics(values)
                 for name, values in per_structure.items()
             ]
-            mean = _statistics(per_pair) | {
-                "mean": _mean([_mean(values) for values in per_structure.values()])
-            }
+            means = [statistics(values)["mean"] for values in per_structure.values()]
+            mean = statistics(per_pair) | {"mean": statistics(means)["mean"]}
             rows.append(common | {"structure": MEAN, "measure": measure} | mean)
-        pairs = grouped(scores.pairs, ("level", "direction", "method"))[keys]
         rows += [
-            common | {"structure": "", "measure": measure} | _statistics(_values(pairs, measure))
+            common | {"structure": "", "measure": measure} | statistics(_values(pairs, measure))
             for measure in _PAIR_MEASURES
         ]
     return rows
@@ -84,9 +71,8 @@ def differences(
     """Dice of our methods less that of every baseline present, on the same pairs, with 95 % bootstrap
     intervals.
 
-    Pairs are resampled, not structures, so the interval of the row ``mean`` respects that the structures of a
-    pair go together. Pairs of one subject are treated as independent, which real subjects are not: read the
-    intervals so.
+    Subjects are resampled with all of their pairs, and pairs where there are fewer than three subjects, as the column
+    ``resampled`` says: such intervals are narrower than new subjects would give. The structures of a pair go together.
     """
     rows: list[Row] = []
     for keys, labels in grouped(scores.labels, ("level", "direction")).items():
@@ -109,9 +95,11 @@ def differences(
 
 def _differences(first: list[Row], second: list[Row], seed: int) -> list[Row]:
     names = list(dict.fromkeys(str(row["structure"]) for row in first))
-    table = _table(first, names) - _table(second, names)
+    subjects = {str(row["pair"]): str(row["subject"]) for row in first}
+    table = _table(first, subjects, names) - _table(second, subjects, names)
     counts = [*(int(count) for count in np.isfinite(table).sum(axis=0)), len(table)]
-    columns = zip([*names, MEAN], *bootstrapped_means(table, seed), counts, strict=True)
+    found = bootstrapped_means(table, seed, list(subjects.values()))
+    resampled = "subjects" if resamples_subjects(list(subjects.values())) else "pairs"
     return [
         {
             "structure": name,
@@ -119,74 +107,58 @@ def _differences(first: list[Row], second: list[Row], seed: int) -> list[Row]:
             "low": float(low),
             "high": float(high),
             "count": count,
+            "resampled": resampled,
         }
-        for name, mean, low, high, count in columns
+        for name, mean, low, high, count in zip([*names, MEAN], *found, counts, strict=True)
     ]
 
 
-def _table(rows: list[Row], structures: list[str]) -> np.ndarray:
+def _table(rows: list[Row], pairs: Iterable[str], structures: list[str]) -> np.ndarray:
     """Dice as an array (pairs, structures), NaN where a pair has not got the structure."""
-    pairs = list(dict.fromkeys(str(row["pair"]) for row in rows))
-    table = np.full((len(pairs), len(structures)), np.nan)
-    for row in rows:
-        table[pairs.index(str(row["pair"])), structures.index(str(row["structure"]))] = float(row["dice"])
-    return table
+    found = {(str(row["pair"]), str(row["structure"])): float(row["dice"]) for row in rows}
+    return np.array([[found.get((pair, name), np.nan) for name in structures] for pair in pairs])
 
 
 def format_summary(rows: Sequence[Row]) -> str:
-    """The summary as text: a table per level and direction, a line per method, Dice in %."""
+    """The summary as text: a table per level and direction, a line per method, Dice in %; each mean with its count."""
     lines: list[str] = []
     for (level, direction), group in grouped(rows, ("level", "direction")).items():
         names = list(dict.fromkeys(str(row["structure"]) for row in group if row["measure"] == "dice"))
-        lines += ["", f"{level}, {direction}: Dice in %, mean ± sd; HD95 and distances in mm"]
-        lines.append(f"{'':22}" + "".join(f"{name:>14}" for name in [*names, *_HEADINGS]))
+        lines += [
+            "",
+            f"{level}, {direction}: Dice in %, mean±sd (of how many values); HD95 and distances in mm",
+        ]
+        lines.append(f"{'':22}" + "".join(f"{name:>18}" for name in [*names, *_HEADINGS]))
         for (method,), own in grouped(group, ("method",)).items():
             found = {(str(row["measure"]), str(row["structure"])): row for row in own}
-            cells = [_cell(found[("dice", name)], scale=100) for name in names]
+            cells = [_cell(found.get(("dice", name)), scale=100) for name in names]
             cells.append(_cell(found[("hd95_mm", MEAN)]))
             cells += [_cell(found[(measure, "")], digits=2) for measure in _PRINTED]
-            lines.append(f"{method:22}" + "".join(f"{cell:>14}" for cell in cells))
+            lines.append(f"{method:22}" + "".join(f"{cell:>18}" for cell in cells))
     return "\n".join(lines[1:])
 
 
 def format_differences(rows: Sequence[Row]) -> str:
     """The differences as text, in points of Dice."""
-    lines = ["Difference in points of Dice [95 % interval over pairs]"]
-    for (level, direction, method, baseline), group in grouped(
-        rows, ("level", "direction", "method", "baseline")
-    ).items():
+    lines = ["Difference in points of Dice [95 % interval] (of how many pairs)"]
+    for keys, group in grouped(rows, ("level", "direction", "method", "baseline")).items():
         cells = [
             f"{row['structure']} {100 * float(row['difference']):+.1f} "
-            f"[{100 * float(row['low']):+.1f}, {100 * float(row['high']):+.1f}]"
+            f"[{100 * float(row['low']):+.1f}, {100 * float(row['high']):+.1f}] ({row['count']})"
             for row in group
         ]
-        lines.append(f"{level}, {direction}, {method} - {baseline}: " + ", ".join(cells))
+        level, direction, method, baseline = keys
+        over = "subjects" if group[0]["resampled"] == "subjects" else _FEW
+        lines.append(f"{level}, {direction}, {method} - {baseline}: {', '.join(cells)}; over {over}")
     return "\n".join(lines)
 
 
-def _cell(row: Row, digits: int = 1, scale: float = 1.0) -> str:
+def _cell(row: Row | None, digits: int = 1, scale: float = 1.0) -> str:
+    if row is None or not row["count"]:
+        return "- (0)"
     mean, deviation = float(row["mean"]) * scale, float(row["sd"]) * scale
-    return "-" if not np.isfinite(mean) else f"{mean:.{digits}f} ± {deviation:.{digits}f}"
-
-
-def grouped(rows: Iterable[Row], keys: tuple[str, ...]) -> dict[tuple[str, ...], list[Row]]:
-    """Rows by the values of some columns, in the order in which they come first."""
-    groups: dict[tuple[str, ...], list[Row]] = defaultdict(list)
-    for row in rows:
-        groups[tuple(str(row[key]) for key in keys)].append(row)
-    return dict(groups)
+    return f"{mean:.{digits}f}±{deviation:.{digits}f} ({row['count']})"
 
 
 def _values(rows: Iterable[Row], measure: str) -> list[float]:
-    values = [float(row[measure]) for row in rows]
-    return [value for value in values if np.isfinite(value)]
-
-
-def _mean(values: Sequence[float]) -> float:
-    return float(np.mean(values)) if len(values) else float("nan")
-
-
-def _statistics(values: Sequence[float]) -> Row:
-    known = [value for value in values if np.isfinite(value)]
-    deviation = float(np.std(known, ddof=1)) if len(known) > 1 else 0.0
-    return {"mean": _mean(known), "sd": deviation if known else float("nan"), "count": len(known)}
+    return [float(row[measure]) for row in rows]

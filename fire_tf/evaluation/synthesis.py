@@ -16,8 +16,8 @@ import numpy as np
 from fire_tf.config.schema import Config, Split
 from fire_tf.data.dataset import Sample, load_subjects
 from fire_tf.evaluation.scoring import Row
-from fire_tf.evaluation.summary import write_rows
 from fire_tf.files.errors import InputError
+from fire_tf.files.tables import write_table
 from fire_tf.geometry.grey_values import BACKGROUND
 from fire_tf.measures.grey_values import GreyValueTable, correlation
 from fire_tf.measures.metrics import brain_mask
@@ -61,7 +61,7 @@ def measure_synthesis(model: PairModel, config: Config, split: Split, folder: Pa
         }
         pictures[subject] = {title: images[middle] for title, images in shown.items()}
     folder.mkdir(parents=True, exist_ok=True)
-    write_rows(folder / "synthesis.csv", rows)
+    write_table(folder / "synthesis.csv", rows)
     draw_synthesis(pictures, folder / "synthesis.png")
     return _format(rows, config.data.modality_a, config.data.modality_b)
 

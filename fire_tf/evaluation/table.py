@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from fire_tf.config.schema import DataConfig
 from fire_tf.evaluation.scoring import DEFAULT_STRUCTURES, Row, Scores
-from fire_tf.evaluation.summary import MEAN, differences, format_differences, grouped, summarise
+from fire_tf.evaluation.summary import MEAN, differences, format_differences, summarise
+from fire_tf.files.tables import grouped
 
 PAIRS_DRAWN = {2: 48, 3: 24}
 """Pairs that a table is measured on where they are drawn, by the number of axes."""
@@ -110,7 +111,7 @@ def format_table(paper: PaperTable, scores: Scores) -> str:
     differences.
 
     Columns are the paper's; what was measured beyond them (a second ANTs, FIRE refined) follows. Differences
-    are those of like with like, with 95 % intervals over pairs (`fire_tf.evaluation.summary.differences`).
+    are those of like with like, with 95 % intervals (`fire_tf.evaluation.summary.differences`).
     """
     lines = [f"{paper.title} (arXiv 1907.05062): Dice in %, mean (sd)", _NOTE]
     for (level, direction), group in grouped(summarise(scores), ("level", "direction")).items():
@@ -137,8 +138,8 @@ def _block(paper: PaperTable, rows: Sequence[Row]) -> list[str]:
     for row in paper.rows:
         cells.append([row.name, "paper", *row.figures])
         cells.append(["", "here", *ours("dice", row.structure, _dice), _count(measured, row.structure)])
-    cells.append([MEAN, "here", *ours("dice", MEAN, _dice)])
-    cells.append(["CPU s", "here", *ours("cpu_seconds", "", _seconds)])
+    cells.append([MEAN, "here", *ours("dice", MEAN, _dice), _count(measured, MEAN)])
+    cells.append(["CPU s", "here", *ours("cpu_seconds", "", _seconds), _count(measured, "", "cpu_seconds")])
     return _aligned(cells)
 
 
@@ -148,9 +149,10 @@ def _heading(method: str) -> str:
     return _HEADINGS.get(name, name) + comma + variant
 
 
-def _count(measured: Mapping[tuple[str, str, str], Row], structure: str) -> str:
-    """Pairs that have the structure, the same for every method."""
-    return next((str(row["count"]) for key, row in measured.items() if key[1:] == ("dice", structure)), "0")
+def _count(measured: Mapping[tuple[str, str, str], Row], structure: str, measure: str = "dice") -> str:
+    """Pairs that a line's means rest on; of the methods that were not timed or do not apply to some pairs fewer."""
+    counts = {int(row["count"]) for key, row in measured.items() if key[1:] == (measure, structure)} - {0}
+    return "-".join(str(count) for count in sorted({min(counts), max(counts)})) if counts else "0"
 
 
 def _dice(row: Row) -> str:

@@ -19,7 +19,8 @@ def split_prefix(prefix: str) -> tuple[Path, str]:
 
 def check_writable(folder: Path) -> None:
     """Raise InputError if nothing can be written into a folder, or it cannot be made; makes nothing."""
-    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    # A link that leads nowhere is there, and no folder can be made in its place.
+    existing = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
     if not existing.is_dir():
         raise InputError(f"{folder}: cannot be written to ({existing} is not a folder)")
     if not os.access(existing, os.W_OK | os.X_OK):

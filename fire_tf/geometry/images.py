@@ -8,6 +8,7 @@ singleton axis last.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
@@ -22,6 +23,8 @@ from fire_tf.geometry.nifti import (
     split_frames,
     with_normal,
 )
+
+_ON_GRID = 0.1  # of a voxel, that a label map may be off its image: headers are rounded
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,22 @@ def read_frames(source: Source) -> list[Image]:
             f"{name_of(image)}: has shape {image.shape}, expected a 4D image of two or more frames"
         )
     return [read_image(frame) for frame in split_frames(image)]
+
+
+def grid_difference(labels: Image, image: Image) -> str:
+    """Why a label map does not lie on the grid of an image, to a tenth of a voxel; nothing where it does.
+
+    Single slices are compared within their plane: like everything else, this does not count on where it lies.
+    """
+    shape = image.data.shape
+    if labels.data.shape != shape:
+        return f"has shape {labels.data.shape}, its image {shape}"
+    corners = np.array(list(product(*((0, size - 1) for size in shape))), np.float64)
+    matrix = np.linalg.inv(image.affine) @ labels.affine
+    off = np.abs(corners @ (matrix[:3, :3].T - np.eye(3)) + matrix[:3, 3])[:, np.asarray(shape) > 1]
+    if off.max(initial=0.0) <= _ON_GRID:
+        return ""
+    return f"lies on another grid than its image {image.path}: their voxels are up to {off.max():.3g} voxels apart"
 
 
 def _as_volume(data: np.ndarray, affine: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:

@@ -12,6 +12,7 @@ import nibabel as nib
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
 
+from fire_tf.compat.memory import free_memory
 from fire_tf.files.errors import InputError
 
 # What nibabel lets through for a damaged file.
@@ -85,20 +86,14 @@ def read_data(image: nib.spatialimages.SpatialImage, *, as_stored: bool = False)
 
 
 def check_memory(needed: float, purpose: str) -> None:
-    """Raise InputError if `needed` bytes are more than the machine has free."""
-    free = _free_memory()
+    """Raise InputError if `needed` bytes are more than this process may still take."""
+    free = free_memory()
     if needed > free:
-        raise InputError(
-            f"{purpose} takes about {needed / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free"
-        )
+        raise InputError(f"{purpose} takes about {_shown(needed)} of memory, and {_shown(free)} are free")
 
 
-def _free_memory() -> float:
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        return next(1024.0 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration):  # not Linux
-        return math.inf
+def _shown(size: float) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
 
 
 def _first_line(error: Exception) -> str:

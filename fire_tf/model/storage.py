@@ -20,6 +20,7 @@ import tensorflow as tf
 
 from fire_tf.compat.version import __version__
 from fire_tf.files.errors import InputError
+from fire_tf.files.tables import read_text
 from fire_tf.model.fire import FIRE
 from fire_tf.model.paths import MODEL, PREPROCESSING, find_model
 
@@ -44,7 +45,7 @@ def load_model(folder: str | Path, *, compiled: bool = True) -> FIRE:
     """
     folder = find_model(folder)
     try:
-        preprocessing = json.loads((folder / PREPROCESSING).read_text())
+        preprocessing = json.loads(read_text(folder / PREPROCESSING))
         _check_format(preprocessing, folder)
         model = _read(folder / MODEL, compiled)
     except InputError:

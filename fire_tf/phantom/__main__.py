@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fire_tf.files.errors import InputError, exit_cleanly
+from fire_tf.files.outputs import check_writable
 from fire_tf.phantom.heads import DEFAULT_SHAPE, DEFAULT_SPACING, write_phantom
 from fire_tf.phantom.hearts import write_hearts
 
@@ -38,6 +39,7 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command; see the module's docstring."""
     options = _parser().parse_args(arguments)
+    check_writable(options.output)
     if options.kind == "hearts":
         root = write_hearts(options.output, options.patients, seed=options.seed)
         print(f"{options.patients} patients in {root}")

@@ -7,7 +7,6 @@ The manifest is a CSV with the columns ``moving`` and ``fixed`` (relative to its
 
 from __future__ import annotations
 
-import csv
 import html
 import sys
 from collections.abc import Mapping, Sequence
@@ -20,6 +19,7 @@ from tqdm import tqdm
 
 from fire_tf.files.errors import InputError
 from fire_tf.files.outputs import split_prefix, write_file
+from fire_tf.files.tables import Line, read_table, write_table
 from fire_tf.registration.pair import PairModel
 from fire_tf.registration.results import write_registration
 from fire_tf.registration.user_images import Options, register_images
@@ -62,21 +62,15 @@ class Row:
 
 def read_manifest(path: Path) -> list[Row]:
     """The pairs of a manifest; raises InputError for one that cannot be read or is not as described above."""
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream)
-            rows = list(reader)
-            columns = set(reader.fieldnames or ())
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: cannot be read as a CSV table ({error})") from error
-    if not {"moving", "fixed"} <= columns or columns - _COLUMNS:
+    columns, rows = read_table(path)
+    if not {"moving", "fixed"} <= set(columns) or set(columns) - _COLUMNS:
         raise InputError(
-            f"{path}: has columns {', '.join(map(str, sorted(columns, key=str))) or 'none'}; "
+            f"{path}: has columns {', '.join(sorted(columns)) or 'none'}; "
             "expected moving, fixed and, where wanted, name and moving_modality"
         )
     if not rows:
         raise InputError(f"{path}: holds no pair")
-    pairs = [_row(row, number, path) for number, row in enumerate(rows, start=1)]
+    pairs = [_row(row, count, path) for count, row in enumerate(rows, start=1)]
     names = [pair.name for pair in pairs]
     for name in names:
         if names.count(name) > 1 or "/" in name:
@@ -84,14 +78,15 @@ def read_manifest(path: Path) -> list[Row]:
     return pairs
 
 
-def _row(row: Mapping[str, str | None], number: int, path: Path) -> Row:
-    if not row["moving"] or not row["fixed"]:
-        raise InputError(f"{path}: row {number} names no moving or no fixed image")
+def _row(row: Line, count: int, path: Path) -> Row:
+    cells = row.cells
+    if not cells["moving"] or not cells["fixed"]:
+        raise InputError(f"{path}: line {row.number} names no moving or no fixed image")
     return Row(
-        name=row.get("name") or f"pair{number:03d}",
-        moving=path.parent / str(row["moving"]),
-        fixed=path.parent / str(row["fixed"]),
-        moving_modality=row.get("moving_modality") or None,
+        name=cells.get("name") or f"pair{count:03d}",
+        moving=path.parent / cells["moving"],
+        fixed=path.parent / cells["fixed"],
+        moving_modality=cells.get("moving_modality") or None,
     )
 
 
@@ -108,7 +103,7 @@ def register_cohort(
         done.append(_register(model, row, prefix, options, provenance))
         if done[-1].error:
             tqdm.write(f"{row.name}: error: {done[-1].error}", file=sys.stderr)
-    write_file(f"{prefix}summary.csv", lambda path: _write_table(done, path))
+    write_table(Path(f"{prefix}summary.csv"), [_summary(row) for row in done], _SUMMARY)
     page = cohort_page(done, split_prefix(prefix)[1])
     write_file(f"{prefix}summary.html", lambda path: path.write_text(page, encoding="utf-8"))
     return not any(row.error for row in done)
@@ -129,13 +124,9 @@ def _register(
     return replace(row, numbers=result.quality)
 
 
-def _write_table(rows: Sequence[Row], path: Path) -> None:
-    with open(path, "w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, _SUMMARY, extrasaction="ignore")
-        writer.writeheader()
-        for row in rows:
-            place = {"name": row.name, "moving": row.moving, "fixed": row.fixed, "error": row.error}
-            writer.writerow({**row.numbers, **place})
+def _summary(row: Row) -> dict[str, Any]:
+    place = {"name": row.name, "moving": row.moving, "fixed": row.fixed, "error": row.error}
+    return {**row.numbers, **place}
 
 
 def cohort_page(rows: Sequence[Row], stem: str) -> str:

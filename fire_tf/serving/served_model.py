@@ -47,17 +47,37 @@ class ServedModel:
     def estimate_pair(self, a: np.ndarray, b: np.ndarray) -> dict[str, np.ndarray]:
         """As `fire_tf.model.fire.FIRE.estimate_pair`."""
         sent = dict(zip(("moving", "fixed"), map(self._on_canvas, self._pair), strict=True))
-        answer = self._server.predict("serving_default", sent, _WANTED)
+        answer = self._checked(self._server.predict("serving_default", sent, _WANTED))
         out = {
             "synth_b": _normalised(answer, "moving", "fixed"),
             "synth_a": _normalised(answer, "fixed", "moving"),
         }
         for direction, name in (("forward", "a_to_b"), ("backward", "b_to_a")):
             affine, flow = (
-                np.asarray(answer[f"{kind}_{direction}"][0], np.float64) for kind in ("affine", "flow")
+                answer[f"{kind}_{direction}"][0].astype(np.float64) for kind in ("affine", "flow")
             )
             out[f"affine_{name}"], out[f"nonrigid_{name}"] = self._parts(AffineMap(affine), flow)
         return out
+
+    def _checked(self, answer: Mapping[str, Value]) -> dict[str, np.ndarray]:
+        """The answer as arrays; raises InputError for shapes that are not the model's, NaN and infinite numbers."""
+        n = self.ndim
+        shapes = {
+            "affine": (1, n, n + 1),
+            "flow": (1, *self.canvas, n),
+            "synth": (1, *self.canvas, 1),
+            "grey": (1, 2),
+        }
+        found: dict[str, np.ndarray] = {}
+        for name in _WANTED:
+            value, shape = answer[name], shapes[name.split("_")[0]]
+            if not isinstance(value, np.ndarray) or value.shape != shape or not np.isfinite(value).all():
+                raise InputError(
+                    f"{self._server.place}, model {self._server.model!r}: its answer {name} is not one of finite "
+                    f"numbers of shape {shape}"
+                )
+            found[name] = value
+        return found
 
     def _on_canvas(self, image: Image) -> np.ndarray:
         """As `fire_tf.geometry.canvas.prepare` lays an image, with its own grey values: (1, *canvas, 1)."""
@@ -72,10 +92,10 @@ class ServedModel:
         return centred[np.newaxis], (affine.inverse()(points + flow) - points)[np.newaxis]
 
 
-def _normalised(answer: Mapping[str, Value], image: str, other: str) -> np.ndarray:
+def _normalised(answer: Mapping[str, np.ndarray], image: str, other: str) -> np.ndarray:
     """A synthesised image, which comes in the other one's grey values, in [-1, 1]."""
-    low, high = np.asarray(answer[f"grey_range_{other}"])[0]
-    return 2 * (np.asarray(answer[f"synth_{image}"]) - low) / (high - low) - 1
+    low, high = answer[f"grey_range_{other}"][0]
+    return 2 * (answer[f"synth_{image}"] - low) / (high - low) - 1
 
 
 def register_through(

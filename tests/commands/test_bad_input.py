@@ -155,14 +155,14 @@ def test_an_image_too_large_for_memory_is_refused_before_it_is_read(commands: Pa
     assert "huge.nii.gz takes about 540000.0 GB of memory" in error
 
 
-NEEDS = r" takes about \d+\.\d GB of memory, and \d+\.\d GB are free"
+NEEDS = r" takes about \d+\.\d [GM]B of memory, and \d+\.\d [GM]B are free"
 
 
 def test_what_registering_needs_is_said_before_the_model_runs(commands: Path, capsys, monkeypatch) -> None:
     """Either file can be read alone (16 bytes a voxel); what the results take besides does not fit."""
     model = fire_tf.model.storage.load_model("m", compiled=False)
     monkeypatch.setattr(model, "estimate_pair", lambda a, b: pytest.fail("the model ran"), raising=True)
-    monkeypatch.setattr("fire_tf.geometry.nifti._free_memory", lambda: 50.0 * np.prod(SIZE))
+    monkeypatch.setattr("fire_tf.geometry.nifti.free_memory", lambda: 50.0 * np.prod(SIZE))
     good = str(commands / "good.nii.gz")
     arguments = ["--model", "m", "--moving", good, "--fixed", good, "--output-prefix", str(commands / "p_")]
     assert re.search(r"registering \S*good.nii.gz and \S*good.nii.gz" + NEEDS, fails(main, arguments, capsys))
@@ -178,7 +178,7 @@ def test_what_a_whole_series_needs_is_said_before_its_first_frame(
     )
     frames = np.random.default_rng(0).uniform(size=(4, 4, 4, 50)).astype(np.float32)
     _write(commands / "series.nii.gz", frames)
-    monkeypatch.setattr("fire_tf.geometry.nifti._free_memory", lambda: 500.0 * np.prod(SIZE))
+    monkeypatch.setattr("fire_tf.geometry.nifti.free_memory", lambda: 500.0 * np.prod(SIZE))
     files = ["--moving", str(commands / "series.nii.gz"), "--fixed", str(commands / "good.nii.gz")]
     arguments = ["--model", "m", *files, "--all-frames", "--output-prefix", str(commands / "p_")]
     assert re.search(r"registering all frames of \S*series.nii.gz" + NEEDS, fails(main, arguments, capsys))

@@ -1,6 +1,8 @@
 """The evaluation as a whole, on made-up pairs whose true deformation is known."""
 
 import csv
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -10,11 +12,12 @@ from fake_model import KnownModel, brain_like, inverse_affine, labels_of, turned
 
 from fire_tf.config.schema import DataConfig, DeformationConfig
 from fire_tf.data.dataset import Sample
+from fire_tf.data.deformations import draw_map
 from fire_tf.evaluate import main
-from fire_tf.evaluation.drawn_pairs import draw_map
 from fire_tf.evaluation.measure import evaluate, write_scores
-from fire_tf.evaluation.methods import TrainedModel, TrueDeformation, Unaligned
+from fire_tf.evaluation.methods import Result, TrainedModel, TrueDeformation, Unaligned
 from fire_tf.evaluation.pairs import read_pairs
+from fire_tf.evaluation.scoring import Scores
 from fire_tf.evaluation.summary import differences, format_differences, format_summary, summarise
 from fire_tf.files.errors import InputError
 from fire_tf.geometry.point_maps import AffineMap, grid_points
@@ -159,8 +162,6 @@ def test_tables_and_differences(pair_folder: Path, tmp_path: Path) -> None:
 
 
 def test_a_difference_is_as_uncertain_as_its_pairs() -> None:
-    from fire_tf.evaluation.scoring import Scores
-
     gains = np.linspace(-0.1, 0.3, 16)
     scores = Scores(
         labels=[
@@ -168,6 +169,7 @@ def test_a_difference_is_as_uncertain_as_its_pairs() -> None:
                 "level": "l",
                 "direction": "d",
                 "pair": f"p{i}",
+                "subject": "",
                 "structure": "WM",
                 "method": method,
                 "dice": dice,
@@ -180,6 +182,152 @@ def test_a_difference_is_as_uncertain_as_its_pairs() -> None:
     assert row["difference"] == pytest.approx(gains.mean())
     error = gains.std(ddof=1) / np.sqrt(16)
     assert row["high"] - row["low"] == pytest.approx(2 * 1.96 * error, rel=0.15)
+
+
+def test_intervals_are_over_subjects_and_say_where_they_are_not() -> None:
+    def compared(subjects: int) -> tuple[list[dict], str]:
+        gains = np.repeat(np.linspace(-0.1, 0.3, subjects), 32 // subjects)
+        labels = [
+            {"level": "l", "direction": "d", "pair": f"p{i}", "subject": f"s{i * subjects // 32}"}
+            | {"structure": "WM", "method": method, "dice": dice}
+            for i, gain in enumerate(gains)
+            for method, dice in (("FIRE", 0.5 + gain), ("ANTs SyN", 0.5))
+        ]
+        rows = differences(Scores(labels=labels))
+        return rows, format_differences(rows)
+
+    rows, text = compared(16)
+    assert {(row["count"], row["resampled"]) for row in rows} == {(32, "subjects")}
+    assert "(32), mean +10.0 [" in text
+    assert text.endswith("(32); over subjects")
+    wide = rows[0]["high"] - rows[0]["low"]
+    error = np.linspace(-0.1, 0.3, 16).std() / np.sqrt(16)
+    assert wide == pytest.approx(2 * 1.96 * error, rel=0.15)
+    rows, text = compared(2)
+    assert {row["resampled"] for row in rows} == {"pairs"}
+    assert text.endswith("(32); over pairs, as there are fewer than 3 subjects")
+
+
+def test_a_structure_that_is_gone_has_the_worst_distance(pair_folder: Path) -> None:
+    """Everything is moved out of the field of view: the diagonal of 48 x 40 voxels of 2 mm."""
+    (pair,) = read_pairs(pair_folder)
+    away = AffineMap(np.array([[1.0, 0.0, 500.0], [0.0, 1.0, 0.0]]))
+    scores = evaluate(
+        [pair], [lambda pair: [Result("lost", away, away)]], structures=STRUCTURES, directions=NAMES
+    )
+    assert {row["dice"] for row in scores.labels} == {0.0}
+    assert {row["hd95_mm"] for row in scores.labels} == {np.hypot(96, 80)}
+    near = evaluate([pair], [Unaligned()], structures=STRUCTURES, directions=NAMES)
+    assert max(row["hd95_mm"] for row in near.labels) < 60
+
+
+def test_every_mean_says_how_many_values_it_rests_on(pair_folder: Path) -> None:
+    (pair,) = read_pairs(pair_folder)
+    small = np.where(pair.fixed_labels == 1, 0, pair.fixed_labels)
+    pairs = [pair, replace(pair, name="other", fixed_labels=small, true_to_fixed=None)]
+    methods = [Unaligned(), TrueDeformation()]
+    scores = evaluate(pairs, methods, structures=STRUCTURES, directions=NAMES)
+    onto_fixed = format_summary(summarise(scores)).split("\n\n")[0].splitlines()
+    assert onto_fixed[1].split()[:5] == ["BS", "CE", "WM", "mean", "HD95"]
+    counts = {line[:22].strip(): re.findall(r"\((\d+)\)", line) for line in onto_fixed[2:]}
+    # One of two has the first structure and a known truth; the other methods were not timed.
+    assert counts == {
+        "unaligned": ["1", "2", "2", "2", "2", "1", "2", "2", "2", "0"],
+        "true deformation": ["1", "1", "1", "1", "1", "1", "1", "1", "1", "0"],
+    }
+
+
+def test_a_level_without_any_structure_stays_in_the_summary(pair_folder: Path) -> None:
+    (pair,) = read_pairs(pair_folder)
+    nothing = np.zeros_like(pair.fixed_labels)
+    blank = replace(pair, level="blank", fixed_labels=nothing, moving_labels=nothing)
+    scores = evaluate([pair, blank], [Unaligned()], structures=STRUCTURES, directions=NAMES)
+    text = format_summary(summarise(scores))
+    assert "blank, T1 onto FLAIR" in text
+    assert "- (0)" in text
+
+
+def relabel(folder: Path, name: str, change) -> None:
+    path = folder / "easy" / "p00" / f"{name}.nii.gz"
+    image = nib.load(path)
+    data, affine = change(np.asarray(image.dataobj), image.affine.copy())
+    nib.save(nib.Nifti1Image(data, affine), path)
+
+
+def shifted(data: np.ndarray, affine: np.ndarray, mm: float) -> tuple[np.ndarray, np.ndarray]:
+    affine[1, 3] += mm
+    return data, affine
+
+
+@pytest.mark.parametrize(
+    ("changes", "cause"),
+    [
+        (
+            {"moving_seg": lambda d, a: (d * 10, a), "fixed_seg": lambda d, a: (d * 10, a)},
+            r"hold the values 10, 20, 30, and none of them 50 voxels of one of the structures 1 \(BS\), 2 \(CE\), 3",
+        ),
+        (
+            {"moving_seg": lambda d, a: (d * 10, a)},
+            r"easy/p00: its moving label map holds the values 10, 20, 30, none of the structures",
+        ),
+        ({"fixed_seg": lambda d, a: (d * 0, a), "moving_seg": lambda d, a: (d * 0, a)}, "hold nothing but 0"),
+        ({"fixed_seg": lambda d, a: shifted(d, a, 1.0)}, r"fixed_seg\.nii\.gz: lies on another grid"),
+        ({"moving_seg": lambda d, a: (d, np.eye(4))}, r"moving_seg\.nii\.gz: lies on another grid"),
+        ({"moving_seg": lambda d, a: (d[:-1], a)}, r"moving_seg\.nii\.gz: has shape"),
+        ({"gt": lambda d, a: shifted(d, a, 30.0)}, r"gt\.nii\.gz: lies on another grid"),
+    ],
+)
+def test_labels_that_do_not_fit_are_named_before_the_model_is_read(
+    pair_folder: Path, tmp_path: Path, monkeypatch, capsys, changes, cause: str
+) -> None:
+    monkeypatch.setattr("fire_tf.evaluation.experiment.load_model", lambda folder: pytest.fail("read"))
+    for name, change in changes.items():
+        relabel(pair_folder, name, change)
+    run = write_run(tmp_path / "run")
+    with pytest.raises(SystemExit) as stopped:
+        main(["--model", str(run), "--pairs", str(pair_folder), "--output", str(tmp_path / "out")])
+    error = capsys.readouterr().err
+    assert stopped.value.code == 2
+    assert re.match(rf"error: .*{cause}", error)
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_headers_may_be_rounded_and_single_slices_lie_at_any_height(pair_folder: Path) -> None:
+    relabel(pair_folder, "fixed_seg", lambda data, affine: shifted(data, affine, 0.1))  # of voxels of 2 mm
+    relabel(
+        pair_folder, "moving_seg", lambda data, affine: (data, affine + np.eye(4)[2][:, None] * [0, 0, 0, 9])
+    )
+    assert len(list(read_pairs(pair_folder))) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "cause"),
+    [
+        (["--output", "taken"], "taken: cannot be written to"),
+        (["--output", "taken/out"], "taken/out: cannot be written to"),
+        (["--count", "0"], "--count 0: expected at least 1"),
+        (["--seed", "-1"], "--seed -1: expected a number from 0"),
+    ],
+)
+def test_what_cannot_be_done_is_named_before_anything_is_read(
+    tmp_path: Path, monkeypatch, capsys, arguments: list[str], cause: str
+) -> None:
+    monkeypatch.setattr("fire_tf.evaluation.drawn_pairs.load_subjects", lambda *_: pytest.fail("read"))
+    monkeypatch.chdir(tmp_path)
+    Path("taken").write_text("")
+    write_run(tmp_path / "run")
+    with pytest.raises(SystemExit) as stopped:
+        main(["--model", "run", *arguments])
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err.startswith(f"error: {cause}")
+
+
+def test_a_pair_that_is_listed_twice_or_without_a_folder_is_named(pair_folder: Path) -> None:
+    for row, line in (("easy/p00,easy,sub-09,3", 3), (",easy,sub-09,3", 3)):
+        (pair_folder / "pairs.csv").write_text(f"folder,level,subject,slice\neasy/p00,easy,sub-09,3\n{row}\n")
+        with pytest.raises(InputError, match=rf"pairs\.csv: line {line} names no folder, or the same"):
+            list(read_pairs(pair_folder))
 
 
 def test_missing_files_are_named(pair_folder: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """`fire-tf`, and what every command answers at once: help, and a wrong option."""
 
+import os
 import subprocess
 import sys
 
@@ -8,6 +9,7 @@ import pytest
 from fire_tf.__main__ import COMMANDS, main
 
 HEAVY = ("tensorflow", "numpy", "nibabel", "scipy", "matplotlib")
+BUFFERED = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -51,3 +53,42 @@ def test_an_unknown_command_is_one_line(capsys: pytest.CaptureFixture[str]) -> N
         main(["registre"])
     assert ended.value.code == 2
     assert capsys.readouterr().err == f"error: registre: no such command; known: {', '.join(COMMANDS)}\n"
+
+
+QUIET_ENDS = {
+    "printed at once": "import sys; print('x' * 100_000, flush=True); import time; time.sleep(60)",
+    "left in the buffer": "print('x')",
+    "help": "raise SystemExit(print('usage'))",
+    "an error behind it": "print('x'); raise InputError('a.csv: bad')",
+}
+
+
+@pytest.mark.parametrize("what", QUIET_ENDS)
+def test_a_reader_that_has_seen_enough_ends_a_command_quietly(what: str) -> None:
+    """``| head``: exit code 141, as a shell reports SIGPIPE, and not a word on stderr."""
+    code = (
+        "from fire_tf.files.errors import InputError, exit_cleanly\n"
+        f"exit_cleanly(lambda: exec({QUIET_ENDS[what]!r}, globals()))()"
+    )
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, env=BUFFERED, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()  # before the first word: nobody reads
+        stderr = process.stderr.read().decode()
+    failed = what == "an error behind it"
+    assert (process.returncode, stderr) == ((2, "error: a.csv: bad\n") if failed else (141, ""))
+
+
+def test_a_full_disk_behind_the_output_is_one_line() -> None:
+    with open("/dev/full", "w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "fire_tf"],
+            env=BUFFERED,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert (ended.returncode, ended.stderr) == (
+        2,
+        "error: standard output: cannot be written to (No space left on device)\n",
+    )

@@ -211,6 +211,9 @@ def test_weights_of_other_sizes_are_no_start(config: Path, run: Path) -> None:
         (["--set", "data.root=nowhere", "--output", "new"], "nowhere"),
         (["--set", "init=nowhere", "--output", "new"], "nowhere: not a fire_tf model"),
         (["--resume", "--output", "new"], "no run to resume"),
+        (["--output", "taken"], "taken: cannot be written to"),
+        (["--output", "taken/run"], "taken/run: cannot be written to"),
+        (["--set", "data.cache=taken", "--output", "new"], "taken: cannot be written to"),
         (["--resume", "--set", "stages.0.steps=99"], "was begun with another stages"),
     ],
 )
@@ -218,6 +221,7 @@ def test_errors_are_one_line_and_exit_code_2(
     config: Path, run: Path, tmp_path: Path, monkeypatch, capsys, arguments: list[str], message: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    Path("taken").write_text("")
     before = sorted(run.rglob("*"))
     with pytest.raises(SystemExit) as stopped:
         main(["--config", str(config), "--output", str(run), *arguments])

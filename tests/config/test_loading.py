@@ -349,3 +349,17 @@ def test_what_follows_from_the_source_may_be_chosen(small):
     assert (config.data.slice_axis, config.search, config.ants) == ("thickest", "hearts", "heads")
     with pytest.raises(ValueError, match="pairing: source acdc has unaligned images, got registered"):
         DataConfig("acdc", "root", pairing="registered")
+
+
+@pytest.mark.parametrize("base", [False, True])
+def test_configs_are_read_however_an_editor_saves_them(small: Path, base: bool) -> None:
+    expected, text = load_config(small), small.read_text() + "# Kurven aus München\n"
+    path = on("small.yaml", small.parent, "seed: 1") if base else small
+    for content in (text.encode("utf-8-sig"), text.replace("\n", "\r\n").encode()):
+        small.write_bytes(content)
+        assert load_config(path) == expected
+    for encoding, cause in (("latin-1", "byte 0xfc in line"), ("utf-16", "it is in UTF-16")):
+        small.write_bytes(text.encode(encoding))
+        with pytest.raises(InputError, match=rf"small\.yaml: cannot be read: {cause}") as refused:
+            load_config(path)
+        assert len(str(refused.value).splitlines()) == 1

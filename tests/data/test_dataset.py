@@ -2,6 +2,9 @@
 
 import csv
 import os
+import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -285,6 +288,153 @@ def test_a_copy_that_another_process_has_finished_is_never_taken_away(
     assert len(list(Path(config.cache).iterdir())) == 1
 
 
+@pytest.mark.parametrize("named", [".hdr", ".img"])
+def test_new_voxels_beside_an_old_header_are_noticed(config: DataConfig, named: str) -> None:
+    folder = Path(config.root or "") / "s2"
+    for kind in ("T1", "FLAIR"):
+        image = nib.load(folder / f"{kind}.nii.gz")
+        nib.Nifti1Pair(np.asarray(image.dataobj), image.affine).to_filename(folder / f"{kind}.img")
+    rows = [{"subject": "p", "split": "test", "T1": f"s2/T1{named}", "FLAIR": f"s2/FLAIR{named}"}]
+    listed = replace(from_manifest(config, rows), labels=None)
+    before = load_subjects(listed, "test")
+    data = np.ascontiguousarray(np.asarray(nib.load(folder / "T1.img").dataobj)[::-1])
+    (folder / "T1.img").write_bytes(data.tobytes(order="F"))
+    os.utime(folder / "T1.img", ns=(5, 5))
+    for one, other in zip(load_subjects(listed, "test"), before, strict=True):
+        np.testing.assert_array_equal(one.a, other.a[::-1])
+        np.testing.assert_array_equal(one.b, other.b)
+
+
+def test_configs_that_share_a_cache_and_names_leave_each_others_copies(
+    config: DataConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another modality of the same subjects, and another data set whose subjects have the same names."""
+    for index in range(3):
+        write_subject(tmp_path / "others" / f"s{index}", 5 + index)
+    turned, other = replace(config, modality_a="FLAIR"), replace(config, root=str(tmp_path / "others"))
+    found = [load_subjects(each, "train") for each in (config, turned, other)]
+    monkeypatch.setattr(cache, "_prepare", lambda *_: pytest.fail("a copy was lost"))
+    for each, before in zip((config, turned, other), found, strict=True):
+        for one, again in zip(load_subjects(each, "train"), before, strict=True):
+            np.testing.assert_array_equal(one.a, again.a)
+    assert np.abs(found[0][0].a - found[1][0].a).max() > 0.1
+
+
+def test_a_copy_that_is_damaged_or_taken_away_is_made_anew(config: DataConfig) -> None:
+    before = load_subjects(config, "test")
+    (copy,) = Path(config.cache).iterdir()
+    whole = copy.read_bytes()
+    for damage in (whole[: len(whole) // 2], b"", b"text"):
+        copy.write_bytes(damage)
+        for one, other in zip(load_subjects(config, "test"), before, strict=True):
+            np.testing.assert_array_equal(one.a, other.a)
+        assert copy.read_bytes() == whole
+
+
+def test_what_changes_while_it_is_read_is_not_kept(
+    config: DataConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare = cache._prepare
+
+    def slow(config: DataConfig, files: cache.SubjectFiles) -> dict[str, np.ndarray]:
+        arrays = prepare(config, files)
+        os.utime(files.b, ns=(7, 7))
+        return arrays
+
+    monkeypatch.setattr(cache, "_prepare", slow)
+    with pytest.raises(InputError, match=r"T1\.nii\.gz: it, or a file that belongs to it, changed while"):
+        load_subjects(config, "test")
+    assert not Path(config.cache).exists()
+
+
+SHARED = """
+import sys
+from fire_tf.config.schema import DataConfig
+from fire_tf.data.cache import load_split
+for turn in range(6):
+    for a in sys.argv[3:]:
+        config = DataConfig(source="folders", root=sys.argv[1], modality_a=a, split={"train": ("s0", "s1")},
+                            spacing=(2.0,), canvas=(32,), cache=sys.argv[2])
+        assert len(load_split(config, "train")) == 2
+    import os; os.utime(f"{sys.argv[1]}/s0/T1.nii.gz")
+"""
+
+
+def test_processes_share_a_cache(config: DataConfig) -> None:
+    """While one of them touches an image, so that copies are made and taken away all the time."""
+    command = [sys.executable, "-c", SHARED, str(config.root), config.cache]
+    processes = [
+        subprocess.Popen([*command, *order], stderr=subprocess.PIPE, text=True)
+        for order in (("T1", "FLAIR"), ("FLAIR", "T1"))
+    ]
+    for process in processes:
+        said = process.communicate()[1]
+        assert process.returncode == 0 or "changed while it was read" in said, said
+    names = [path.name for path in Path(config.cache).iterdir()]
+    assert not [name for name in names if name.startswith(".")]
+
+
+def test_a_cache_that_cannot_be_made_is_named_before_an_image_is_read(
+    config: DataConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "taken").write_text("")
+    monkeypatch.setattr(cache, "_prepare", lambda *_: pytest.fail("an image was read"))
+    with pytest.raises(InputError, match=r"taken: cannot be written to \(.* is not a folder\)"):
+        load_subjects(replace(config, cache=str(tmp_path / "taken")), "train")
+
+
+@pytest.mark.parametrize("on", ["T1", "FLAIR"])
+def test_labels_lie_on_the_grid_of_either_image(config: DataConfig, on: str) -> None:
+    """The second image on another grid than the first, and the labels with one of them; shifted they are refused."""
+    folder = Path(config.root or "") / "s2"
+    expected = load_subjects(config, "test")
+    for kind in ("FLAIR", "seg") if on == "FLAIR" else ("FLAIR",):
+        image = nib.load(folder / f"{kind}.nii.gz")
+        affine = image.affine.copy()
+        affine[:3, 3] -= 4  # two voxels
+        data = np.pad(np.asarray(image.dataobj), [(2, 2)] * 3)
+        nib.Nifti1Image(data, affine).to_filename(folder / f"{kind}.nii.gz")
+    for one, other in zip(load_subjects(config, "test"), expected, strict=True):
+        np.testing.assert_array_equal(one.labels, other.labels)
+    image = nib.load(folder / "seg.nii.gz")
+    for off, refused in ((0.1, False), (0.5, True)):  # mm, of voxels of 2 mm
+        affine = image.affine.copy()
+        affine[1, 3] += off
+        nib.Nifti1Image(np.asarray(image.dataobj), affine).to_filename(folder / "seg.nii.gz")
+        if refused:
+            with pytest.raises(InputError, match=r"seg\.nii\.gz: (lies on another grid|has shape)"):
+                load_subjects(config, "test")
+        else:
+            load_subjects(config, "test")
+
+
+def test_folders_without_images_are_no_subjects(config: DataConfig) -> None:
+    root = Path(config.root or "")
+    for name in ("derivatives/s0", ".git/objects", "code", "a_log"):
+        (root / name).mkdir(parents=True)
+    (root / "README").write_text("")
+    (root / "participants.tsv").write_text("")
+    write_subject(root / ".trash", 1)
+    unsplit = replace(config, split={})
+    found = {split: [s.subject for s in cache.find_subjects(unsplit)[split]] for split in cache.SPLITS}
+    assert found == {"train": ["s0"], "validate": ["s1"], "test": ["s2"]}
+    (root / "s1" / "T1.nii.gz").unlink()
+    with pytest.raises(InputError, match=r"s1/T1\.nii\.gz: no such file"):  # incomplete, and not passed over
+        load_subjects(unsplit, "validate")
+    with pytest.raises(InputError, match=r"derivatives: holds no folder with T1\.nii\.gz or FLAIR"):
+        load_subjects(replace(unsplit, root=str(root / "derivatives")), "train")
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_too_few_subjects_are_told_how_many_are_needed(config: DataConfig, count: int) -> None:
+    for index in range(count, 3):
+        shutil.rmtree(Path(config.root or "") / f"s{index}")
+    with pytest.raises(
+        InputError, match=rf"images: holds {count} of the 3 subjects that are needed at least"
+    ):
+        load_subjects(replace(config, split={}), "train")
+
+
 def write_manifest(path: Path, rows: list[dict[str, str]]) -> None:
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
@@ -330,6 +480,18 @@ def test_mistakes_in_a_manifest_are_named(config: DataConfig, change: dict[str, 
     rows[0] |= change
     with pytest.raises(InputError, match=cause):
         load_subjects(from_manifest(config, rows), "train")
+
+
+def test_a_manifest_is_read_as_a_spreadsheet_saves_it(config: DataConfig) -> None:
+    listed = from_manifest(config, manifest_rows())
+    path = Path(listed.manifest or "")
+    text = path.read_text().replace("p2", "Müller") + ",,,,\n"
+    path.write_bytes(text.replace(",", ";").encode("utf-8-sig"))
+    assert {sample.subject for sample in load_subjects(listed, "test")} == {"Müller"}
+    for encoding, cause in (("latin-1", "byte 0xfc in line 4 is not UTF-8"), ("utf-16", "in UTF-16")):
+        path.write_bytes(text.encode(encoding))
+        with pytest.raises(InputError, match=rf"pairs\.csv: cannot be read: .*{cause}"):
+            load_subjects(listed, "test")
 
 
 def test_a_manifest_without_a_column_is_named(config: DataConfig) -> None:
@@ -385,6 +547,19 @@ def test_generated_subjects_are_split_in_order_without_a_list(
     found = {split: {sample.subject for sample in load_subjects(phantom, split)} for split in cache.SPLITS}
     assert found == {"train": {"sub-00", "sub-01", "sub-02"}, "validate": {"sub-03"}, "test": {"sub-04"}}
     assert len(written) == 1
+
+
+def test_heads_that_another_process_has_generated_meanwhile_are_taken(
+    config: DataConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def overtaken(root: Path, subjects: int, **_: Any) -> None:
+        for index in range(subjects):
+            write_subject(root / f"sub-{index:02d}", index)
+        raise InputError(f"{root}: cannot be written to (Directory not empty)")
+
+    monkeypatch.setattr("fire_tf.phantom.heads.write_phantom", overtaken)
+    phantom = replace(config, source="phantom", root=None, split={}, phantom_subjects=3)
+    assert {sample.subject for sample in load_subjects(phantom, "test")} == {"sub-02"}
 
 
 def test_shading_adds_two_images_and_leaves_all_else_as_it_is(config):

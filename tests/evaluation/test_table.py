@@ -49,7 +49,7 @@ def cells(line: str) -> list[str]:
 
 def label(method: str, direction: str, structure: str, dice: float, pair: str = "p0") -> dict[str, object]:
     keys = {"level": "paper", "direction": direction, "method": method, "pair": pair, "structure": structure}
-    return {**keys, "dice": dice, "hd95_mm": 1.0}
+    return {**keys, "subject": "", "dice": dice, "hd95_mm": 1.0}
 
 
 def scores_of(dice: dict[str, tuple[float, float]], structure: str) -> Scores:
@@ -127,8 +127,8 @@ def test_ours_stand_below_the_papers_in_its_columns() -> None:
     ]
     assert lines[at + 5] == ["here", "-", "-", "-", "0"]  # no myocardium in these
     assert lines[at + 6 : at + 8] == [
-        ["mean", "here", "55.00 (7.1)", "70.00 (0.0)", "85.00 (7.1)"],
-        ["CPU s", "here", "3.25", "3.25", "3.25"],
+        ["mean", "here", "55.00 (7.1)", "70.00 (0.0)", "85.00 (7.1)", "2"],
+        ["CPU s", "here", "3.25", "3.25", "3.25", "2"],
     ]
     assert "paper, ES onto ED, FIRE - ANTs SyN: LV +15.0 [+10.0, +20.0]" in text
 

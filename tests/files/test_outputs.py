@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from fire_tf.files.errors import InputError
-from fire_tf.files.outputs import unused_folder, write_file, write_together
+from fire_tf.files.outputs import check_writable, unused_folder, write_file, write_together
 
 
 def test_a_folder_that_exists_is_left_for_a_numbered_one(tmp_path: Path) -> None:
@@ -53,3 +53,13 @@ def test_a_disk_that_refuses_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=f"{tmp_path}: cannot be written to .No space left on device"):
         write_file(tmp_path / "table.csv", full)
     assert not list(tmp_path.iterdir())
+
+
+def test_folders_that_cannot_be_made_are_named_and_nothing_is_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    for name in ("file", "file/run", "file/a/b", "link", "link/run"):
+        with pytest.raises(InputError, match=f"{name}: cannot be written to .*is not a folder"):
+            check_writable(tmp_path / name)
+    check_writable(tmp_path / "new" / "run")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "link"]

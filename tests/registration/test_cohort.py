@@ -106,7 +106,7 @@ def test_the_page_shows_the_worst_first() -> None:
         ("", "has columns none"),
         ("moving,target\na,b\n", "has columns moving, target"),
         ("moving,fixed\n", "holds no pair"),
-        ("moving,fixed\na,\n", "row 1 names no moving or no fixed"),
+        ("moving,fixed\na,\n", "line 2 names no moving or no fixed"),
         ("moving,fixed,name\na,b,x\na,c,x\n", "'x' occurs twice"),
         ("moving,fixed,name\na,b,x/y\n", "holds a slash"),
     ],

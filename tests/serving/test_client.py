@@ -4,6 +4,7 @@ import importlib.util
 import json
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -139,6 +140,94 @@ def test_client_writes_what_register_writes(
         numbers = json.loads((tmp_path / protocol / "qc.json").read_text())
         assert numbers["model"] == f"{address}/fire"
         assert numbers["model_sha256"] == "abc"
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A certificate that this machine gives itself, and its key."""
+    if not shutil.which("openssl"):
+        pytest.skip("no openssl here to make a certificate with")
+    folder = tmp_path_factory.mktemp("certificate")
+    certificate, key = folder / "certificate.pem", folder / "key.pem"
+    command = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=localhost",
+    ]
+    named = [
+        "-addext",
+        "subjectAltName=DNS:localhost,IP:127.0.0.1",
+        "-keyout",
+        str(key),
+        "-out",
+        str(certificate),
+    ]
+    subprocess.run([*command, *named], check=True, capture_output=True)
+    return certificate, key
+
+
+@pytest.fixture(scope="module")
+def encrypted(folder: Path, certificate: tuple[Path, Path]) -> Iterator[dict[str, str]]:
+    """As `addresses`, by TLS."""
+    models = {"fire": loopback.Servable(folder)}
+    public, private = certificate
+    credentials = grpc.ssl_server_credentials([(private.read_bytes(), public.read_bytes())])
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(public, private)
+    by_grpc, grpc_port = loopback.grpc_server(models, credentials=credentials)
+    by_rest, rest_port = loopback.rest_server(models, context)
+    yield {"grpc": f"localhost:{grpc_port}", "rest": f"https://127.0.0.1:{rest_port}"}
+    by_grpc.stop(None)
+    by_rest.shutdown()
+    by_rest.server_close()
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "rest"])
+def test_tls_with_a_certificate_of_ones_own(
+    protocol: str,
+    model: FIRE,
+    encrypted: dict[str, str],
+    certificate: tuple[Path, Path],
+    images: tuple[Path, Path],
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """The same results, if the certificate is trusted; one line if it is not, and for plain words."""
+    write_registration(register_images(model, *images), f"{tmp_path}/ours/")
+    files = ["--moving", str(images[0]), "--fixed", str(images[1])]
+    command = [
+        "--server",
+        encrypted[protocol],
+        "--timeout",
+        "30",
+        *files,
+        "--output-prefix",
+        f"{tmp_path}/{protocol}/",
+    ]
+    main([*command, "--ca", str(certificate[0])])
+    assert_same_results(tmp_path / "ours", tmp_path / protocol)
+    capfd.readouterr()
+    plain = encrypted[protocol].replace("https://", "http://")
+    for refused, cause in (
+        (
+            [*command, "--tls"],
+            "has a certificate that is not trusted, see --ca" if protocol == "rest" else "",
+        ),
+        (["--server", plain, *command[2:]], ""),
+    ):
+        with pytest.raises(SystemExit) as stopped:
+            main(refused)
+        error = capfd.readouterr().err
+        assert stopped.value.code == 2
+        assert error.count("\n") == 1, error
+        assert cause in error
 
 
 def register_served(address: str, images: tuple[Path, Path], name: str = "fire") -> RegisteredImages:
@@ -299,6 +388,7 @@ def test_server_answers_malformed_requests_and_lives_on(addresses: dict[str, str
             server._call(request, timeout=60.0)
         assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT, name
     assert describe(server)["canvas"] == [16, 12]
+    server.close()
 
 
 def test_tensors_are_tensorflows_own() -> None:

@@ -25,8 +25,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from fire_tf.config.schema import DataConfig
-from fire_tf.data.subjects import SubjectFiles, split_folders
+from fire_tf.data.subjects import SubjectFiles, check_count, split_folders
 from fire_tf.files.errors import InputError
+from fire_tf.files.tables import read_text
 
 _TRAIN, _VALIDATE = 0.4, 0.1  # of each group: the paper's 40 and 10 of 100 patients; the rest tests
 
@@ -43,6 +44,7 @@ def find_subjects(config: DataConfig) -> dict[str, list[SubjectFiles]]:
     found = _patients(root)
     split = config.split
     if not any(split.values()):
+        check_count(list(found), root)
         split = split_by_group({name: read_info(folder).get("Group", "") for name, folder in found.items()})
     return {
         part: [_patient(folder, config, every_phase=part == "train") for folder in folders.values()]
@@ -74,8 +76,7 @@ def read_info(folder: Path) -> dict[str, str]:
     path = folder / "Info.cfg"
     if not path.is_file():
         raise InputError(f"{path}: no such file; it says which frames are ED and ES")
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    entries = (line.partition(":") for line in lines)
+    entries = (line.partition(":") for line in read_text(path).splitlines())
     return {key.strip(): value.strip() for key, colon, value in entries if colon}
 
 

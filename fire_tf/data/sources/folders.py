@@ -19,8 +19,23 @@ def find_subjects(config: DataConfig, root: Path | None = None) -> dict[str, lis
         raise InputError(f"{root}: no such folder (data.root)")
     split: Splits = config.split
     if not any(split.values()):
-        split = split_by_order(sorted(path.name for path in root.iterdir() if path.is_dir()))
+        split = split_by_order(_subjects(root, config), root)
     return {name: [_folder(root / subject, config) for subject in split.get(name, ())] for name in SPLITS}
+
+
+def _subjects(root: Path, config: DataConfig) -> list[str]:
+    """The folders that hold one of the images, complete or not: others (derivatives, .git) are no subjects."""
+    images = (config.modality_a, config.modality_b)
+    found = [
+        path.name
+        for path in sorted(root.iterdir())
+        if any(nifti_path(path, name).is_file() for name in images)
+    ]
+    if not found:
+        raise InputError(
+            f"{root}: holds no folder with {' or '.join(f'{name}.nii.gz' for name in images)} (data.root)"
+        )
+    return [name for name in found if not name.startswith(".")]
 
 
 def _folder(folder: Path, config: DataConfig) -> SubjectFiles:

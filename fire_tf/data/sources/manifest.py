@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping
 from pathlib import Path
 
 from fire_tf.config.schema import SPLITS, DataConfig
 from fire_tf.data.subjects import SubjectFiles
 from fire_tf.files.errors import InputError
+from fire_tf.files.tables import read_table
 
 
 def find_subjects(config: DataConfig) -> dict[str, list[SubjectFiles]]:
@@ -17,17 +17,16 @@ def find_subjects(config: DataConfig) -> dict[str, list[SubjectFiles]]:
     if not path.is_file():
         raise InputError(f"{path}: no such file (data.manifest)")
     root = Path(config.root) if config.root else path.parent
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = list(csv.DictReader(file))
+    table = read_table(path)
     columns = ["subject", config.modality_a, config.modality_b] + ([config.labels] if config.labels else [])
     if not any(config.split.values()):
         columns.append("split")
-    missing = [column for column in columns if not rows or column not in rows[0]]
-    if missing:
-        raise InputError(f"{path}: has no column {', '.join(missing)} (or no rows)")
+    missing = [column for column in columns if column not in table.columns]
+    if missing or not table.rows:
+        raise InputError(f"{path}: has no column {', '.join(missing)}" if missing else f"{path}: has no rows")
     result: dict[str, list[SubjectFiles]] = {name: [] for name in SPLITS}
-    for number, row in enumerate(rows, start=2):
-        if empty := [column for column in columns if not (row[column] or "").strip()]:
+    for number, row in table.rows:
+        if empty := [column for column in columns if not row[column]]:
             raise InputError(f"{path}: line {number} has nothing in column {', '.join(empty)}")
         name = _split_of(row, config, f"{path}: line {number}")
         if name is not None:

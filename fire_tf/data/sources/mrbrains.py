@@ -53,7 +53,7 @@ def find_subjects(config: DataConfig) -> dict[str, list[SubjectFiles]]:
             f"{root}: holds neither training/ID/pre/reg_T1.nii.gz of MRBrainS18 nor ID/T1_IR.nii of "
             f"MRBrainS13, not even {_DEPTH} folders deep (data.root)"
         )
-    split = config.split if any(config.split.values()) else split_by_order(list(found))
+    split = config.split if any(config.split.values()) else split_by_order(list(found), root)
     return {
         part: [_subject(name, folder, config) for name, folder in folders.items()]
         for part, folders in split_folders(found, split, root).items()
@@ -69,6 +69,8 @@ def _folders(root: Path) -> Iterator[tuple[str, Path]]:
     for depth in range(1, _DEPTH + 1):
         for folder in sorted(root.glob("/".join("*" * depth))):
             parent = folder.parent.name.lower()
+            if any(part.startswith(".") for part in folder.relative_to(root).parts):
+                continue
             if parent == "training" and ((folder / "pre").is_dir() or nifti_path(folder, "segm").is_file()):
                 yield f"MRBrainS18-{folder.name}", folder
             elif not parent.startswith("test") and any(

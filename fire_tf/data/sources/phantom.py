@@ -8,6 +8,8 @@ from pathlib import Path
 from fire_tf.config.schema import DataConfig
 from fire_tf.data.sources import folders
 from fire_tf.data.subjects import SubjectFiles
+from fire_tf.files.errors import InputError
+from fire_tf.files.outputs import check_writable
 
 
 def find_subjects(config: DataConfig) -> dict[str, list[SubjectFiles]]:
@@ -26,5 +28,10 @@ def _generated(config: DataConfig) -> Path:
     grid = "x".join(map(str, shape)) + "-" + "x".join(f"{step:g}" for step in spacing)
     root = Path(config.cache) / f"phantom-{config.phantom_subjects}-{grid}"
     if not root.is_dir():
-        write_phantom(root, config.phantom_subjects, shape=shape, spacing=spacing)
+        check_writable(root.parent)
+        try:
+            write_phantom(root, config.phantom_subjects, shape=shape, spacing=spacing)
+        except InputError:
+            if not root.is_dir():  # else another process has written the same heads meanwhile
+                raise
     return root
