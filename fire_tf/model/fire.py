@@ -8,6 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from fire_tf.model.forward import Batch, ForwardPass
+from fire_tf.model.gradients import gradients_of
 from fire_tf.model.losses import Losses, smoothness_weight
 from fire_tf.model.objectives import OBJECTIVES, aligned_losses, known_losses, paper_losses
 from fire_tf.networks.spatial import FeatureGrid
@@ -113,7 +114,7 @@ class FIRE(ForwardPass, tf.keras.Model):
     def total(self, computed: Losses) -> tf.Tensor:
         """L of the terms present: the weighted sum, averaged over the global batch (one replica's share of it)."""
         present = {name: value for name, value in computed._asdict().items() if value is not None}
-        per_sample = tf.add_n([self.loss_weights[name] * value for name, value in present.items()])
+        per_sample = sum(self.loss_weights[name] * value for name, value in present.items())
         return tf.reduce_mean(per_sample) / tf.distribute.get_strategy().num_replicas_in_sync
 
     # -- training -------------------------------------------------------------------------------------------------
@@ -224,7 +225,7 @@ class FIRE(ForwardPass, tf.keras.Model):
             loss = self.total(computed)
             if hasattr(self.optimizer, "get_scaled_loss"):  # mixed precision: three LossScaleOptimizers
                 loss = self.optimizers[groups[0]].get_scaled_loss(loss)
-        gradients = tape.gradient(loss, variables)
+        gradients = gradients_of(tape, loss, variables)
         for group in groups:
             if hasattr(self.optimizer, "get_unscaled_gradients"):
                 gradients[group] = self.optimizers[groups[0]].get_unscaled_gradients(gradients[group])
@@ -267,7 +268,7 @@ class FIRE(ForwardPass, tf.keras.Model):
         """Mean of each term over the steps that computed it, and ``loss``, the weighted sum of those means."""
         terms = self._terms_of(OBJECTIVES[self.objective])
         means = {name: mean.result() for name, mean in self.term_means.items() if name in terms}
-        return {"loss": tf.add_n([self.loss_weights[name] * value for name, value in means.items()]), **means}
+        return {"loss": sum(self.loss_weights[name] * value for name, value in means.items()), **means}
 
     @property
     def metrics(self) -> list[tf.keras.metrics.Metric]:

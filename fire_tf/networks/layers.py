@@ -37,6 +37,23 @@ def run_chain(layers: Sequence[tf.keras.layers.Layer], value: tf.Tensor) -> tf.T
     return value
 
 
+def _normalized(layer: tf.keras.layers.Layer, value: tf.Tensor) -> tf.Tensor:
+    """What an instance normalisation makes of a value, by the kernel for batches of one image where their number is
+    known: half the time of the layer's own chain of operations."""
+    if value.shape[0] is None or value.dtype != tf.float32:
+        return layer(value)
+    images = [
+        tf.compat.v1.nn.fused_batch_norm(
+            tf.reshape(image, [1, image.shape[1], -1, image.shape[-1]]),
+            layer.gamma,
+            layer.beta,
+            epsilon=layer.epsilon,
+        )[0]
+        for image in tf.split(value, value.shape[0])
+    ]
+    return tf.reshape(tf.concat(images, axis=0), value.shape)
+
+
 def patches(rank: int, filters: int, size: tuple[int, ...]) -> tf.keras.layers.Layer:
     """A linear map of each patch of ``size`` voxels to one vector: (batch, *size k, c) -> (batch, *k, filters)."""
     return CONVOLUTION[rank](filters, size, strides=size, use_bias=False, kernel_initializer=HE)
@@ -189,7 +206,9 @@ class ConvolutionUnit(tf.keras.layers.Layer):
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         state = self.convolution(inputs)
-        return self.activation(state if self.normalization is None else self.normalization(state))
+        return self.activation(
+            state if self.normalization is None else _normalized(self.normalization, state)
+        )
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), **self.config}
@@ -219,7 +238,7 @@ class ResidualBlock(tf.keras.layers.Layer):
         return tf.TensorShape(input_shape)
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        return inputs + self.normalization(self.second(self.first(inputs)))
+        return inputs + _normalized(self.normalization, self.second(self.first(inputs)))
 
     def get_config(self) -> dict[str, Any]:
         config = {"filters": self.filters, "rank": self.rank, "dilation": self.dilation}

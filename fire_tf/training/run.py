@@ -83,6 +83,8 @@ def _set_up(config: Config) -> None:
     tf.keras.utils.set_random_seed(config.seed)
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
+        # It makes one AddN of chains of sums, whose order the moment decides.
+        tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False})
 
 
 def _run_stages(run: Run, quiet: bool) -> None:
