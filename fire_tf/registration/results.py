@@ -12,10 +12,10 @@ import nibabel as nib
 
 from fire_tf.files.outputs import write_together
 from fire_tf.geometry.grids import Grid
-from fire_tf.geometry.transform_files.fields import field_image
-from fire_tf.geometry.transform_files.itk import write_affine
 from fire_tf.measures.metrics import map_positions
 from fire_tf.registration.pair import Alignment, Registration, between_canvases
+from fire_tf.transforms.fields import field_image
+from fire_tf.transforms.itk import write_affine
 
 
 @dataclass(frozen=True)

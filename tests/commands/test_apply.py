@@ -13,9 +13,10 @@ from fire_tf.geometry.grids import read_grid
 from fire_tf.geometry.names import WARP_FORMATS
 from fire_tf.geometry.point_maps import AffineMap, grid_points
 from fire_tf.geometry.reading import pull
-from fire_tf.geometry.resampling import apply_transform
-from fire_tf.geometry.transform_files.fields import AffineTransform, field_image, read_transform
-from fire_tf.geometry.transform_files.itk import read_affine, write_affine
+from fire_tf.transforms.fields import AffineTransform, field_image
+from fire_tf.transforms.itk import read_affine, write_affine
+from fire_tf.transforms.readers import read_transform
+from fire_tf.transforms.resampling import apply_transform
 
 TARGET, SOURCE = (14, 12, 10), (13, 15, 11)
 AXES = {

@@ -11,10 +11,10 @@ from scipy.spatial.transform import Rotation
 
 from fire_tf.geometry.grids import read_grid
 from fire_tf.geometry.point_maps import AffineMap, grid_points
-from fire_tf.geometry.resampling import apply_transform
-from fire_tf.geometry.transform_files.fields import read_transform
 from fire_tf.registration.results import write_registration
 from fire_tf.registration.user_images import RegisteredImages, register_images
+from fire_tf.transforms.readers import read_transform
+from fire_tf.transforms.resampling import apply_transform
 
 # ITK refuses axes that are not at right angles.
 TURN = Rotation.from_euler("xyz", (9, -12, 20), degrees=True).as_matrix()
