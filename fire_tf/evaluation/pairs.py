@@ -13,7 +13,10 @@ import numpy as np
 from fire_tf.config.schema import DataConfig, Split
 from fire_tf.data.sources.find import find_subjects
 from fire_tf.files.errors import InputError
+from fire_tf.files.paths import user_path
 from fire_tf.geometry.images import Image, read_image
+from fire_tf.geometry.nifti import open_image, read_data
+from fire_tf.geometry.placing import world_affine
 from fire_tf.geometry.point_maps import InverseMap, PointMap, in_voxels, split_affine
 from fire_tf.geometry.stacks import slices_last
 
@@ -84,7 +87,7 @@ def read_pairs(folder: Path) -> Iterator[Pair]:
     if not rows or "folder" not in rows[0]:
         raise InputError(f"{table}: expected a column 'folder' and at least one pair")
     for row in rows:
-        yield _read_pair(folder / row["folder"], row)
+        yield _read_pair(folder / user_path(row["folder"]), row)
 
 
 def acquired_pairs(config: DataConfig, split: Split, moving_modality: str) -> Iterator[Pair]:
@@ -140,12 +143,13 @@ def _read_pair(folder: Path, row: Mapping[str, str]) -> Pair:
 
 def _read_truth(path: Path, moving: Image, ndim: int) -> tuple[PointMap, PointMap]:
     """The true map and its inverse, in voxels, from a displacement in mm along the axes of a RAS grid."""
-    file = nib.load(path)
-    displacement = np.asarray(file.dataobj, dtype=np.float64)  # type: ignore[attr-defined]
+    file = open_image(path, vectors=True)
+    displacement = read_data(file).astype(np.float64)
     expected = (*moving.data.shape[:ndim], ndim)
     if displacement.shape != expected:
         raise InputError(f"{path}: has shape {displacement.shape}, expected {expected}")
-    if nib.aff2axcodes(file.affine)[:ndim] != ("R", "A", "S")[:ndim]:  # type: ignore[attr-defined]
-        raise InputError(f"{path}: its axes run {nib.aff2axcodes(file.affine)}, expected RAS")  # type: ignore[attr-defined]
+    axes = nib.aff2axcodes(world_affine(file))
+    if axes[:ndim] != ("R", "A", "S")[:ndim]:
+        raise InputError(f"{path}: its axes run {axes}, expected RAS")
     to_fixed = split_affine(displacement / moving.spacing[:ndim])
     return to_fixed, InverseMap(to_fixed, to_fixed.affine)

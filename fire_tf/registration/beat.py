@@ -93,7 +93,7 @@ def write_frames(
         frames = before.get_fdata(dtype=np.float32), warped
         draw_series(reference.reshape(grid.shape), *frames, grid.affine, folder / "qc.png")
 
-    return write_together(prefix, write)
+    return write_together(prefix, write, [name_of(series), name_of(open_image(fixed))])
 
 
 def _warped(result: RegisteredImages) -> np.ndarray:
