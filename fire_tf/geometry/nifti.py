@@ -76,13 +76,10 @@ def _load(path: str | Path) -> nib.spatialimages.SpatialImage:
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     try:
-        with _as_other_tools_read(), np.errstate(all="ignore"):
-            image = nib.load(path)
-            _shorten_quaternion(image.header)
+        with _without_nibabel_log(), np.errstate(all="ignore"):
+            image = _load_with_quaternion(path)
     except (*_UNREADABLE, ImageFileError, nib.spatialimages.HeaderDataError) as error:
-        cause = _first_line(error).replace(
-            "w2 should be positive", "1 less its quaternion's square should be positive"
-        )
+        cause = _first_line(error).replace("w2", "1 less the square of its quaternion")
         raise InputError(f"{path}: not an image that can be read as NIfTI ({cause})") from error
     if not isinstance(image, nib.spatialimages.SpatialImage):
         raise InputError(f"{path}: holds a {type(image).__name__}, not an image on a voxel grid")
@@ -90,20 +87,32 @@ def _load(path: str | Path) -> nib.spatialimages.SpatialImage:
 
 
 @contextmanager
-def _as_other_tools_read() -> Iterator[None]:
-    """nibabel logs what it repairs in a header; what it cannot repair is an exception, or found by us. And it refuses
-    quaternions that rounding has made longer than 1."""
-    log, kinds = nib.imageglobals.logger, (nib.Nifti1Header, nib.Nifti2Header)
-    was, thresholds = log.disabled, [kind.quaternion_threshold for kind in kinds]
+def _without_nibabel_log() -> Iterator[None]:
+    """nibabel logs what it repairs in a header; what it cannot repair is an exception, or found by us."""
+    log = nib.imageglobals.logger
+    was = log.disabled
     log.disabled = True
-    for kind in kinds:
-        kind.quaternion_threshold = np.float64(-_LONGER)
     try:
         yield
     finally:
         log.disabled = was
-        for kind, threshold in zip(kinds, thresholds, strict=True):
-            kind.quaternion_threshold = threshold
+
+
+def _load_with_quaternion(path: Path) -> Any:
+    """nibabel refuses a quaternion that rounding has made longer than 1; other tools read it."""
+    kind = nib.Nifti1Header
+    threshold = kind.quaternion_threshold
+    try:
+        image = nib.load(path)
+    except ValueError as error:
+        if "w2" not in str(error):
+            raise
+        kind.quaternion_threshold = np.float64(-_LONGER)
+        image = nib.load(path)
+    finally:
+        kind.quaternion_threshold = threshold
+    _shorten_quaternion(image.header)
+    return image
 
 
 def _shorten_quaternion(header: Any) -> None:

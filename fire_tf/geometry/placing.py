@@ -50,11 +50,17 @@ def _cause_of_doubt(image: Image) -> str:
     if not isinstance(header, nib.Nifti1Header) or not (header["sform_code"] > 0 or header["qform_code"] > 0):
         axes = "".join(nib.aff2axcodes(image.affine))
         return f"tells no orientation (neither qform nor sform): taken for {axes}; ITK and ANTs take it for another"
+    if len(image.shape) == 2 and not np.allclose(world_affine(image)[2, :2], 0):
+        return "is a file of two axes whose plane is not axial: ITK and ANTs cannot read it"
     if _qform_counts(image):
-        return (
-            f"its sform and qform lie {_gap(image) * _unit(header):.3g} mm apart: read by the qform, as ITK and ANTs "
-            "do; nibabel and FSL take the sform"
+        gap, mirrored = (
+            _gap(image) * _unit(header),
+            np.linalg.det(image.affine) * np.linalg.det(header.get_qform()) < 0,
         )
+        others = (
+            "; ITK and ANTs may take either, they are mirror images" if mirrored else ", as ITK and ANTs do"
+        )
+        return f"its sform and qform lie {gap:.3g} mm apart: read by the qform{others}; nibabel and FSL take the sform"
     if header["sform_code"] > 0 and not right_angled(image.affine):
         return "the axes of its sform are not at right angles: ITK and ANTs cannot read it"
     sizes, others = _sizes(image.affine), np.asarray(header["pixdim"][1:4])
