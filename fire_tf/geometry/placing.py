@@ -53,14 +53,10 @@ def _cause_of_doubt(image: Image) -> str:
     if len(image.shape) == 2 and not np.allclose(world_affine(image)[2, :2], 0):
         return "is a file of two axes whose plane is not axial: ITK and ANTs cannot read it"
     if _qform_counts(image):
-        gap, mirrored = (
-            _gap(image) * _unit(header),
-            np.linalg.det(image.affine) * np.linalg.det(header.get_qform()) < 0,
-        )
-        others = (
-            "; ITK and ANTs may take either, they are mirror images" if mirrored else ", as ITK and ANTs do"
-        )
-        return f"its sform and qform lie {gap:.3g} mm apart: read by the qform{others}; nibabel and FSL take the sform"
+        gap = _gap(image) * _unit(header)
+        mirrored = np.linalg.det(image.affine) * np.linalg.det(header.get_qform()) < 0
+        who = "; ITK and ANTs may take either, they are mirror images" if mirrored else ", as ITK and ANTs do"
+        return f"its sform and qform lie {gap:.3g} mm apart: read by the qform{who}; nibabel and FSL take the sform"
     if header["sform_code"] > 0 and not right_angled(image.affine):
         return "the axes of its sform are not at right angles: ITK and ANTs cannot read it"
     sizes, others = _sizes(image.affine), np.asarray(header["pixdim"][1:4])
