@@ -10,7 +10,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TextIO, TypeVar
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -24,17 +24,7 @@ class Doubt(UserWarning):
 def collected() -> Iterator[list[str]]:
     """The messages of the doubts that are raised meanwhile, which are not shown; other warnings go on their way."""
     messages: list[str] = []
-    with warnings.catch_warnings():
-        warnings.simplefilter("always", Doubt)
-        show = warnings.showwarning
-
-        def keep(message: Warning | str, category: type[Warning], *where: Any) -> None:
-            if issubclass(category, Doubt):
-                messages.append(str(message))
-            else:
-                show(message, category, *where)
-
-        warnings.showwarning = keep
+    with _given_to(messages.append):
         yield messages
 
 
@@ -43,17 +33,30 @@ def in_lines(command: Callable[Parameters, Result]) -> Callable[Parameters, Resu
 
     @functools.wraps(command)
     def with_lines(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
-        with warnings.catch_warnings():
-            warnings.simplefilter("always", Doubt)
-            show = warnings.showwarning
-
-            def print_line(message: Warning | str, category: type[Warning], *where: Any) -> None:
-                if issubclass(category, Doubt):
-                    print("warning:", " ".join(str(message).split()), file=sys.stderr)
-                else:
-                    show(message, category, *where)
-
-            warnings.showwarning = print_line
+        with _given_to(lambda message: print("warning:", " ".join(message.split()), file=sys.stderr)):
             return command(*args, **kwargs)
 
     return with_lines
+
+
+@contextmanager
+def _given_to(take: Callable[[str], object]) -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", Doubt)
+        others = warnings.showwarning
+
+        def show(
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: TextIO | None = None,
+            line: str | None = None,
+        ) -> None:
+            if issubclass(category, Doubt):
+                take(str(message))
+            else:
+                others(message, category, filename, lineno, file, line)
+
+        warnings.showwarning = show
+        yield

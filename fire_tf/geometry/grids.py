@@ -149,10 +149,10 @@ def keep_time_step(result: nib.Nifti1Image, source: nib.spatialimages.SpatialIma
     zooms = source.header.get_zooms()
     if result.ndim < 4 or len(zooms) < 4:
         return
-    result.header.set_zooms((*result.header.get_zooms()[:3], zooms[3], *result.header.get_zooms()[4:]))
+    result.header["pixdim"][4] = zooms[3]
     if isinstance(source.header, nib.Nifti1Header):
-        space, _ = result.header.get_xyzt_units()
-        result.header.set_xyzt_units(space, source.header.get_xyzt_units()[1])
+        space, time = int(result.header["xyzt_units"]) & 7, int(source.header["xyzt_units"]) & ~7
+        result.header["xyzt_units"] = space | time
 
 
 def check_output_name(path: str | Path) -> None:

@@ -37,8 +37,8 @@ def world_affine(image: Image) -> np.ndarray:
 
 
 def warn_of_place(image: Image, name: str) -> None:
-    """Raise a `Doubt` of a user's image that does not tell its place, or that other tools place elsewhere."""
-    cause = _cause_of_doubt(image)
+    """Raise a `Doubt` of a user's file that does not tell its place, or that other tools place elsewhere."""
+    cause = _cause_of_doubt(image) if image.get_filename() else ""
     if cause:
         warnings.warn(f"{name}: {cause}", Doubt, stacklevel=3)
 

@@ -227,5 +227,4 @@ def test_valid_headers_lie_where_itk_has_them(tmp_path: Path) -> None:
 def test_nothing_is_said_of_images_in_memory() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        warn_of_place(nib.Nifti1Image(np.zeros(SHAPE, np.float32), ALIGNED), "the given image")
-        warn_of_place(nib.MGHImage(np.zeros(SHAPE, np.float32), ALIGNED), "the given image")
+        warn_of_place(nib.Nifti1Image(np.zeros(SHAPE, np.float32), SHEARED), "the given image")
