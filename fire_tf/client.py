@@ -13,10 +13,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 from contextlib import closing
-from pathlib import Path
 
 from fire_tf.files.errors import exit_cleanly
 from fire_tf.files.outputs import check_writable, split_prefix
+from fire_tf.files.paths import user_path
 from fire_tf.geometry.names import WARP_FORMATS
 
 
@@ -26,8 +26,8 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--model-name", default="fire", help="name of the model on the server (default: fire)"
     )
-    parser.add_argument("--moving", type=Path, required=True, help="image to be warped")
-    parser.add_argument("--fixed", type=Path, required=True, help="image that it is warped onto")
+    parser.add_argument("--moving", type=user_path, required=True, help="image to be warped")
+    parser.add_argument("--fixed", type=user_path, required=True, help="image that it is warped onto")
     parser.add_argument("--output-prefix", required=True, help="what the names of all files begin with")
     parser.add_argument("--moving-modality", help="modality of the moving image (default: the model's A)")
     parser.add_argument("--frame", type=int, help="frame of 4D images, from 0")
@@ -43,7 +43,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument("--tls", action="store_true", help="encrypt; what https://host:port does")
     parser.add_argument(
         "--ca",
-        type=Path,
+        type=user_path,
         metavar="FILE",
         help="PEM file of the certificates to trust, for example the server's own; encrypts (default: the usual ones)",
     )

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from fire_tf.files.errors import exit_cleanly
 from fire_tf.files.outputs import check_writable, unused_folder
+from fire_tf.files.paths import user_path
 
 
 @exit_cleanly
@@ -19,7 +20,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m fire_tf.
     """The command; see the module's docstring."""
     parser = argparse.ArgumentParser(prog=prog, description="FIRE on generated heads.")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides")
-    parser.add_argument("--output", type=Path, default=Path("runs/demo"), help="default: %(default)s")
+    parser.add_argument("--output", type=user_path, default=Path("runs/demo"), help="default: %(default)s")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     options = parser.parse_args(arguments)
     folder = unused_folder(options.output)

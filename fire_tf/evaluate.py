@@ -20,14 +20,14 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from fire_tf.files.errors import exit_cleanly
+from fire_tf.files.paths import user_path
 
 
 def _parser(prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=prog, description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--model", type=Path, help="run folder, or the model folder in it")
+    parser.add_argument("--model", type=user_path, help="run folder, or the model folder in it")
     parser.add_argument(
         "--config",
         help="an experiment: the model of its run folder (runs/NAME, or --model), trained first where there is none",
@@ -40,7 +40,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     _add_pairs(parser)
     _add_measures(parser)
     parser.add_argument(
-        "--output", type=Path, help="folder for what is written (default: evaluation/ beside the model)"
+        "--output", type=user_path, help="folder for what is written (default: evaluation/ beside the model)"
     )
     return parser
 
@@ -49,7 +49,7 @@ def _add_pairs(parser: argparse.ArgumentParser) -> None:
     """The options that say which pairs are measured."""
     source = parser.add_mutually_exclusive_group()
     source.add_argument(
-        "--pairs", type=Path, help="folder of pairs that come already deformed, with its pairs.csv"
+        "--pairs", type=user_path, help="folder of pairs that come already deformed, with its pairs.csv"
     )
     source.add_argument(
         "--split",

@@ -15,17 +15,19 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Sequence
-from pathlib import Path
 
 from fire_tf.files.errors import InputError, exit_cleanly
 from fire_tf.files.outputs import check_writable
+from fire_tf.files.paths import user_path
 
 
 def _parser(prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=prog, description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--model", type=Path, required=True, help="run folder, or the model folder in it")
     parser.add_argument(
-        "--output", type=Path, required=True, help="folder of the versions, as a server is given it"
+        "--model", type=user_path, required=True, help="run folder, or the model folder in it"
+    )
+    parser.add_argument(
+        "--output", type=user_path, required=True, help="folder of the versions, as a server is given it"
     )
     parser.add_argument(
         "--canvas", action="append", default=[], metavar="SIZE", help="a further canvas: 192x224"

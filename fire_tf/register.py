@@ -20,20 +20,22 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from fire_tf.files.errors import InputError, exit_cleanly
 from fire_tf.files.outputs import check_writable, split_prefix
+from fire_tf.files.paths import user_path
 from fire_tf.geometry.names import WARP_FORMATS
 
 
 def _parser(prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=prog, description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--model", type=Path, required=True, help="run folder, or the model folder in it")
-    parser.add_argument("--moving", type=Path, help="image to be warped")
-    parser.add_argument("--fixed", type=Path, help="image that it is warped onto")
     parser.add_argument(
-        "--batch", type=Path, metavar="MANIFEST", help="CSV of many pairs: moving, fixed[, name]"
+        "--model", type=user_path, required=True, help="run folder, or the model folder in it"
+    )
+    parser.add_argument("--moving", type=user_path, help="image to be warped")
+    parser.add_argument("--fixed", type=user_path, help="image that it is warped onto")
+    parser.add_argument(
+        "--batch", type=user_path, metavar="MANIFEST", help="CSV of many pairs: moving, fixed[, name]"
     )
     parser.add_argument("--output-prefix", required=True, help="what the names of all files begin with")
     parser.add_argument("--moving-modality", help="modality of the moving image (default: the model's A)")

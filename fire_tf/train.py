@@ -12,6 +12,7 @@ from pathlib import Path
 
 from fire_tf.files.errors import exit_cleanly
 from fire_tf.files.outputs import check_writable
+from fire_tf.files.paths import user_path
 
 
 def _parser(prog: str) -> argparse.ArgumentParser:
@@ -20,7 +21,9 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         "--config", required=True, help="a YAML file, or the name of a config that comes along"
     )
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides")
-    parser.add_argument("--output", type=Path, help="run folder (default: runs/NAME, by the config's name)")
+    parser.add_argument(
+        "--output", type=user_path, help="run folder (default: runs/NAME, by the config's name)"
+    )
     parser.add_argument("--resume", action="store_true", help="go on with an interrupted run")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     return parser

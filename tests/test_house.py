@@ -15,6 +15,7 @@ ROOMS = (  # from the ground up: a room may import those before it
     "compat",
     "config",
     "geometry",
+    "transforms",
     "measures",
     "pictures",
     "phantom",

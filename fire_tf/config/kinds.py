@@ -6,6 +6,8 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AfterValidator, BeforeValidator, Field, Strict
 from pydantic_core import PydanticCustomError
 
+from fire_tf.files.paths import expanded
+
 T = TypeVar("T", bound=float)
 
 
@@ -32,6 +34,9 @@ def _as_list(value: Any) -> Any:
 def _rises(pair: Sequence[float]) -> bool:
     return pair[0] <= pair[1]
 
+
+UserPath = Annotated[str, AfterValidator(expanded)]
+"""A path in which ``~`` is the home folder."""
 
 Flag = Annotated[bool, Strict()]
 Whole = Annotated[int, Strict()]

@@ -24,6 +24,7 @@ from fire_tf.config.schema import Config
 from fire_tf.config.yaml_sections import merged, override, read_mapping
 from fire_tf.files.errors import InputError
 from fire_tf.files.outputs import write_file
+from fire_tf.files.paths import user_path
 
 
 def load_config(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Config:
@@ -71,7 +72,7 @@ def _with_bases(path: Path) -> dict[Path, dict[str, Any]]:
 def _find_base(name: object, path: Path) -> Path:
     if not isinstance(name, str):
         raise InputError(f"base: expected the name or the path of a config, got {shown(name)}")
-    beside = path.parent / name
+    beside = path.parent / user_path(name)
     if beside.is_file():
         return beside
     shipped = _shipped_configs()
@@ -107,7 +108,7 @@ def _differing(one: Any, other: Any, ignored: set[str]) -> list[str]:
 
 def find_config(name_or_path: str | Path) -> Path:
     """The file meant by a path, by ``demo`` or, where no such file lies here, by ``configs/demo.yaml``."""
-    given = Path(name_or_path)
+    given = user_path(name_or_path)
     if given.is_file():
         return given
     shipped = _shipped_configs()

@@ -21,6 +21,7 @@ from fire_tf.config.kinds import (
     Positive,
     Range,
     Shear,
+    UserPath,
     Voxels,
     Whole,
     within,
@@ -48,8 +49,8 @@ class DataConfig:
     source: Literal["folders", "manifest", "phantom", "mrbrains", "acdc"]
     # folders: holds one folder per subject; manifest: what its paths are relative to; mrbrains, acdc: the
     # challenge's data as they were unpacked
-    root: str | None = None
-    manifest: str | None = None  # CSV of pairs
+    root: UserPath | None = None
+    manifest: UserPath | None = None  # CSV of pairs
     modality_a: str = "T1"  # folders: SUBJECT/T1.nii.gz; mrbrains: T1, IR or FLAIR; acdc: ED or ES
     modality_b: str = "FLAIR"
     labels: str | None = None  # folders: SUBJECT/seg.nii.gz; mrbrains and acdc know their own
@@ -60,7 +61,7 @@ class DataConfig:
     canvas: PerAxis[Voxels] = (192,)
     min_tissue: Fraction = 0.05  # 2D: slices whose tissue fills a smaller fraction of the canvas are left out
     percentile: Annotated[Number, within(50, 100)] = 99.5  # of the tissue, becomes +1
-    cache: str = "cache"
+    cache: UserPath = "cache"
     phantom_subjects: Count = 8  # source phantom: how many to generate
     # whether A and B of a subject lie on each other; those of acdc are two phases of a beat and do not
     pairing: Literal["registered", "unaligned"] = _FROM_SOURCE
@@ -223,7 +224,7 @@ class Config:
     data: DataConfig
     stages: tuple[Stage, ...]
     seed: Natural = 1
-    init: str | None = None  # a trained model, or its run folder, whose weights the networks start from
+    init: UserPath | None = None  # a trained model, or its run folder, whose weights the networks start from
     deformation: DeformationConfig = DeformationConfig()
     common: DeformationConfig = DeformationConfig()
     # axes of the canvas along which half of the draws are mirrored

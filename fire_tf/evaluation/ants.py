@@ -28,8 +28,8 @@ from fire_tf.evaluation.methods import Result
 from fire_tf.evaluation.pairs import Pair
 from fire_tf.files.errors import InputError
 from fire_tf.geometry.point_maps import AffineAfterDisplacement, AffineMap, Chain, DisplacementMap
-from fire_tf.geometry.transform_files.itk import about_centre
 from fire_tf.measures.timing import Stopwatch
+from fire_tf.transforms.itk import about_centre
 
 AFFINE = {
     "aff_metric": "mattes",

@@ -12,9 +12,11 @@ import numpy as np
 from fire_tf.config.schema import DataConfig, Split
 from fire_tf.data.sources.find import find_subjects
 from fire_tf.files.errors import InputError
+from fire_tf.files.paths import user_path
 from fire_tf.files.tables import read_table
 from fire_tf.geometry.images import Image, grid_difference, read_image
 from fire_tf.geometry.nifti import open_image, read_data, with_normal
+from fire_tf.geometry.placing import world_affine
 from fire_tf.geometry.point_maps import InverseMap, PointMap, in_voxels, split_affine
 from fire_tf.geometry.stacks import slices_last
 
@@ -90,7 +92,7 @@ def read_pairs(folder: Path) -> Iterator[Pair]:
             raise InputError(f"{table}: line {number} names no folder, or the same as a line before it")
         seen.add(place)
     for _, row in rows:
-        yield _read_pair(folder / row["folder"], row)
+        yield _read_pair(folder / user_path(row["folder"]), row)
 
 
 def acquired_pairs(config: DataConfig, split: Split, moving_modality: str) -> Iterator[Pair]:
@@ -146,14 +148,15 @@ def _read_pair(folder: Path, row: Mapping[str, str]) -> Pair:
 
 def _read_truth(path: Path, moving: Image, ndim: int) -> tuple[PointMap, PointMap]:
     """The true map and its inverse, in voxels, from a displacement in mm along the axes of a RAS grid."""
-    file = open_image(path)
-    displacement = np.asarray(read_data(file), dtype=np.float64)
+    file = open_image(path, vectors=True)
+    displacement = read_data(file).astype(np.float64)
     expected = (*moving.data.shape[:ndim], ndim)
     if displacement.shape != expected:
         raise InputError(f"{path}: has shape {displacement.shape}, expected {expected}")
-    if nib.aff2axcodes(file.affine)[:ndim] != ("R", "A", "S")[:ndim]:
-        raise InputError(f"{path}: its axes run {nib.aff2axcodes(file.affine)}, expected RAS")
-    if fault := grid_difference(replace(moving, affine=with_normal(file.affine, moving.data.shape)), moving):
+    affine = world_affine(file)
+    if (axes := nib.aff2axcodes(affine))[:ndim] != ("R", "A", "S")[:ndim]:
+        raise InputError(f"{path}: its axes run {axes}, expected RAS")
+    if fault := grid_difference(replace(moving, affine=with_normal(affine, moving.data.shape)), moving):
         raise InputError(f"{path}: {fault}")
     to_fixed = split_affine(displacement / moving.spacing[:ndim])
     return to_fixed, InverseMap(to_fixed, to_fixed.affine)

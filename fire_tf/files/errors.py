@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
+from fire_tf.files.doubts import in_lines
+
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
@@ -19,7 +21,8 @@ class InputError(ValueError):
 
 
 def exit_cleanly(main: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-    """Decorate a command's ``main``: an `InputError` becomes one line on stderr, without a traceback.
+    """Decorate a command's ``main``: an `InputError` becomes one line on stderr, without a traceback,
+    and so does each doubt (`fire_tf.files.doubts`).
 
     Exit codes: 2 after an `InputError`, 130 after Ctrl-C, 141, without a word, where nobody reads the output any more
     (``| head``). Other exceptions are faults of the program and keep their traceback.
@@ -44,7 +47,7 @@ def exit_cleanly(main: Callable[Parameters, Result]) -> Callable[Parameters, Res
         except BrokenPipeError:
             raise _end(EXIT_BROKEN_PIPE) from None
 
-    return command
+    return in_lines(command)
 
 
 def _flush_output() -> None:

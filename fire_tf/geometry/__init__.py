@@ -1,1 +1,1 @@
-"""Images, grids, maps of points and transform files, in NumPy; no TensorFlow."""
+"""Images, grids and maps of points, in NumPy; no TensorFlow."""

@@ -10,10 +10,13 @@ import nibabel as nib
 import numpy as np
 
 from fire_tf.files.errors import InputError
-from fire_tf.files.outputs import write_file
 from fire_tf.geometry.nifti import Source, open_image, with_normal
+from fire_tf.geometry.placing import world_affine
 from fire_tf.geometry.point_maps import AffineMap, Chain, PointMap, grid_slabs
 from fire_tf.geometry.reading import pull
+
+PARALLEL = 20.0
+"""Degrees between the planes of two slices up to which they are taken for one plane."""
 
 
 @dataclass(frozen=True)
@@ -74,21 +77,45 @@ class Grid:
         return kind(values.reshape((*shape, *frames)), header.get_best_affine(), header)
 
     def covered_by(self, other: Grid, world_map: PointMap) -> float:
-        """The part of this field of view, 0 to 1, that ``world_map`` sends into the ``other`` one.
-
-        Judged at up to 32 places per axis. Of a single slice only the plane counts.
-        """
+        """The part of this field of view, 0 to 1, that ``world_map`` sends into the ``other`` one, judged at up to 32
+        places per axis."""
         steps = [np.linspace(0, size - 1, min(size, 32)) for size in self.shape]
         points = np.stack(np.meshgrid(*steps, indexing="ij"), axis=-1).astype(np.float64)
         found = Chain((AffineMap(self.affine), world_map, other.from_world()))(points)
-        extent = np.asarray(other.shape)
-        inside = (found >= -0.5) & (found <= extent - 0.5) | (extent == 1)
+        inside = (found >= -0.5) & (found <= np.asarray(other.shape) - 0.5)
         return float(inside.all(axis=-1).mean())
+
+    def angle_to(self, other: Grid) -> float:
+        """Between the planes of two single slices, 0 to 90 degrees; 0 where either is a volume."""
+        if not (self.single_slice and other.single_slice):
+            return 0.0
+        return float(np.degrees(np.arccos(min(1.0, abs(self._normal() @ other._normal())))))
+
+    def _normal(self) -> np.ndarray:
+        """At right angles to the plane of a single slice, of length 1."""
+        axes = np.delete(
+            self.affine[:3, :3], [axis for axis in range(3) if self.shape[axis] == 1][-1], axis=1
+        )
+        normal = np.cross(axes[:, 0], axes[:, 1])
+        return normal / np.linalg.norm(normal)
+
+    def distance_to(self, other: Grid) -> float:
+        """Between the nearest points of the two fields of view, in mm; that of a single slice is its plane."""
+        # scipy's optimisers take a while to load, which most runs do not need.
+        from scipy.optimize import lsq_linear
+
+        sizes = np.array([*self.shape, *other.shape])
+        last = np.where(sizes == 1, 1e-6, sizes - 0.5)  # in voxels; lsq_linear wants some room
+        axes = np.concatenate([self.affine[:3, :3], -other.affine[:3, :3]], axis=1)
+        found = lsq_linear(
+            axes, other.affine[:3, 3] - self.affine[:3, 3], (np.where(sizes == 1, 0.0, -0.5), last)
+        )
+        return float(np.sqrt(2 * found.cost))
 
 
 def read_grid(source: Source) -> Grid:
     """The grid of an image; raises InputError as `fire_tf.geometry.nifti.open_image` does."""
-    image = open_image(source)
+    image = open_image(source, vectors=True)
     shape = (*image.shape, 1)[:3]
     header = _header(image)
     zooms = (*(float(size) for size in image.header.get_zooms()[:3]), 1.0)[:3]
@@ -96,7 +123,7 @@ def read_grid(source: Source) -> Grid:
     file_shape = image.shape if all(size == 1 for size in image.shape[3:]) else image.shape[:3]
     return Grid(
         shape=(int(shape[0]), int(shape[1]), int(shape[2])),
-        affine=with_normal(np.array(image.affine, dtype=np.float64), shape),
+        affine=with_normal(world_affine(image), shape),
         file_shape=tuple(int(size) for size in file_shape),
         zooms=(zooms[0], zooms[1], zooms[2]),
         header=header,
@@ -122,16 +149,10 @@ def keep_time_step(result: nib.Nifti1Image, source: nib.spatialimages.SpatialIma
     zooms = source.header.get_zooms()
     if result.ndim < 4 or len(zooms) < 4:
         return
-    result.header.set_zooms((*result.header.get_zooms()[:3], zooms[3], *result.header.get_zooms()[4:]))
+    result.header["pixdim"][4] = zooms[3]
     if isinstance(source.header, nib.Nifti1Header):
-        space, _ = result.header.get_xyzt_units()
-        result.header.set_xyzt_units(space, source.header.get_xyzt_units()[1])
-
-
-def write_image(image: nib.Nifti1Image, path: str | Path) -> None:
-    """Write an image to ``path`` (.nii or .nii.gz), whole or not at all."""
-    check_output_name(path)
-    write_file(path, lambda beside: nib.save(image, beside))
+        space, time = int(result.header["xyzt_units"]) & 7, int(source.header["xyzt_units"]) & ~7
+        result.header["xyzt_units"] = space | time
 
 
 def check_output_name(path: str | Path) -> None:

@@ -23,6 +23,7 @@ from fire_tf.geometry.nifti import (
     split_frames,
     with_normal,
 )
+from fire_tf.geometry.placing import world_affine
 
 _ON_GRID = 0.1  # of a voxel, that a label map may be off its image: headers are rounded
 
@@ -47,7 +48,7 @@ def read_image(source: Source, *, labels: bool = False) -> Image:
     Raises InputError, naming the file and the cause, for whatever cannot be registered.
     """
     image = open_image(source)
-    data, affine = _as_volume(read_data(image), np.asarray(image.affine, dtype=np.float64), name_of(image))
+    data, affine = _as_volume(read_data(image), world_affine(image), name_of(image))
     data = (_check_labels if labels else _check_intensities)(data, name_of(image))
     orientation = io_orientation(affine)
     affine = affine @ inv_ornt_aff(orientation, data.shape)

@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -14,21 +15,38 @@ from nibabel.filebasedimages import ImageFileError
 
 from fire_tf.compat.memory import free_memory
 from fire_tf.files.errors import InputError
+from fire_tf.files.paths import user_path
+from fire_tf.geometry.placing import world_affine
 
 # What nibabel lets through for a damaged file.
 _UNREADABLE = (EOFError, OSError, OverflowError, ValueError, zlib.error)
+_LONGER = 1e-4  # than 1: what rounding may make the square of a quaternion's length
 _FLAT = 1e-6  # volume of the box of unit axes below which they count as lying in one plane
-_VOXEL_SIZES = (1e-3, 1e3)  # mm
+_VOXEL_SIZES = (1e-3, 100.0)  # mm
+# NIfTI's: matrices, vectors, point sets, triangles, quaternions, colours, the warps of FNIRT and of topup.
+_NO_GREY_VALUES = {
+    1004,
+    1005,
+    1006,
+    1007,
+    1008,
+    1009,
+    1010,
+    2003,
+    2004,
+    *range(2006, 2010),
+    *range(2016, 2019),
+}
 
 Source = str | Path | nib.spatialimages.SpatialImage
 """An image as a caller gives it: the path of a file, or a nibabel image."""
 
 
-def open_image(source: Source) -> nib.spatialimages.SpatialImage:
-    """The image with its header checked and its data not read yet.
+def open_image(source: Source, *, vectors: bool = False) -> nib.spatialimages.SpatialImage:
+    """The image with its header checked and its data not read yet; where it lies, `world_affine` says.
 
-    Raises InputError for what is no image, has no voxels, no real numbers, no place in the world, or would not fit
-    into memory.
+    Raises InputError for what is no image, has no voxels, no real numbers (one a voxel, unless ``vectors``), no place
+    in the world, or would not fit into memory.
     """
     image = source if isinstance(source, nib.spatialimages.SpatialImage) else _load(source)
     name, dtype = name_of(image), image.get_data_dtype()
@@ -38,20 +56,32 @@ def open_image(source: Source) -> nib.spatialimages.SpatialImage:
         raise InputError(f"{name}: has no voxels (shape {image.shape})")
     if len(image.shape) < 2:
         raise InputError(f"{name}: has shape {image.shape}, expected a 2D, 3D or 4D image")
-    check_affine(with_normal(np.asarray(image.affine, dtype=np.float64), image.shape), name)
+    if not vectors and _holds_vectors(image):
+        raise InputError(
+            f"{name}: holds vectors or matrices (shape {image.shape}), expected one number a voxel"
+        )
+    check_affine(with_normal(world_affine(image), image.shape), image.shape, name)
     # As stored, as float64 where the header scales it, and as float32.
     check_memory(math.prod(image.shape) * (dtype.itemsize + 12), f"reading {name}")
     return image
 
 
+def _holds_vectors(image: nib.spatialimages.SpatialImage) -> bool:
+    """The fifth axis of NIfTI counts the values of one voxel; frames lie along the fourth."""
+    code = int(image.header["intent_code"]) if isinstance(image.header, nib.Nifti1Header) else 0
+    return code in _NO_GREY_VALUES or any(size != 1 for size in image.shape[4:])
+
+
 def _load(path: str | Path) -> nib.spatialimages.SpatialImage:
-    if not Path(path).is_file():
+    path = user_path(path)
+    if not path.is_file():
         raise InputError(f"{path}: no such file")
     try:
         with _without_nibabel_log(), np.errstate(all="ignore"):
-            image = nib.load(path)
+            image = _load_with_quaternion(path)
     except (*_UNREADABLE, ImageFileError, nib.spatialimages.HeaderDataError) as error:
-        raise InputError(f"{path}: not an image that can be read as NIfTI ({_first_line(error)})") from error
+        cause = _first_line(error).replace("w2", "1 less the square of its quaternion")
+        raise InputError(f"{path}: not an image that can be read as NIfTI ({cause})") from error
     if not isinstance(image, nib.spatialimages.SpatialImage):
         raise InputError(f"{path}: holds a {type(image).__name__}, not an image on a voxel grid")
     return image
@@ -67,6 +97,36 @@ def _without_nibabel_log() -> Iterator[None]:
         yield
     finally:
         log.disabled = was
+
+
+def _load_with_quaternion(path: Path) -> Any:
+    """nibabel refuses a quaternion that rounding has made longer than 1; other tools read it."""
+    kind = nib.Nifti1Header
+    threshold = kind.quaternion_threshold
+    try:
+        image = nib.load(path)
+    except ValueError as error:
+        if "w2" not in str(error):
+            raise
+        kind.quaternion_threshold = np.float64(-_LONGER)
+        image = nib.load(path)
+    finally:
+        kind.quaternion_threshold = threshold
+    _shorten_quaternion(image.header)
+    return image
+
+
+def _shorten_quaternion(header: Any) -> None:
+    """Make a quaternion that is longer than 1 one of length 1, as other tools read it."""
+    if not isinstance(header, nib.Nifti1Header) or not header["qform_code"] > 0:
+        return
+    names = ("quatern_b", "quatern_c", "quatern_d")
+    length = math.sqrt(sum(float(header[name]) ** 2 for name in names))
+    if not length < math.inf:
+        raise nib.spatialimages.HeaderDataError("its quaternion is not finite")
+    if length > 1:
+        for name in names:
+            header[name] = float(header[name]) / length
 
 
 def read_data(image: nib.spatialimages.SpatialImage, *, as_stored: bool = False) -> np.ndarray:
@@ -110,7 +170,7 @@ def with_normal(affine: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     return affine
 
 
-def check_affine(affine: np.ndarray, name: str) -> None:
+def check_affine(affine: np.ndarray, shape: Sequence[int], name: str) -> None:
     """Raise InputError for an affine (4, 4) that gives voxels no place in the world, or an impossible one."""
     with np.errstate(all="ignore"):
         sizes = np.linalg.norm(affine[:3, :3], axis=0)
@@ -118,9 +178,10 @@ def check_affine(affine: np.ndarray, name: str) -> None:
     if not np.all(np.isfinite(affine)) or not volume > _FLAT:
         raise InputError(f"{name}: its affine is singular, so its voxels have no place in the world")
     low, high = _VOXEL_SIZES
-    if sizes.min() < low or sizes.max() > high:
+    if sizes.min() < low or sizes[np.array((*shape, 1, 1)[:3]) > 1].max(initial=0) > high:
         raise InputError(
-            f"{name}: has voxels of {' x '.join(f'{size:.3g}' for size in sizes)} mm, expected {low:g} to {high:g} mm"
+            f"{name}: has voxels of {' x '.join(f'{size:.3g}' for size in sizes)} mm, expected {low:g} to {high:g} mm; "
+            "is the unit of its header right?"
         )
 
 
@@ -144,6 +205,14 @@ def take_frame(image: nib.spatialimages.SpatialImage, frame: int | None) -> nib.
     if not 0 <= frame < count:
         raise InputError(f"{name_of(image)}: has frames 0 to {count - 1}, frame {frame} was asked for")
     return split_frames(image)[frame]
+
+
+def take_frames(
+    images: Sequence[nib.spatialimages.SpatialImage], frame: int | None
+) -> list[nib.spatialimages.SpatialImage]:
+    """`take_frame` of each image; a 3D image beside one of several frames is taken as it is."""
+    several = any(count_frames(image) > 1 for image in images)
+    return [image if several and count_frames(image) == 1 else take_frame(image, frame) for image in images]
 
 
 def count_frames(image: nib.spatialimages.SpatialImage) -> int:

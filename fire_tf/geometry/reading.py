@@ -62,6 +62,20 @@ def pull(image: np.ndarray, points: np.ndarray, *, nearest: bool = False, outsid
     )
 
 
+def pull_around_holes(image: np.ndarray, points: np.ndarray, outside: float = 0.0) -> np.ndarray:
+    """`pull`, linear, of an image whose voxels may be NaN or infinite: these are read where they are nearest, and weigh
+    nothing elsewhere. An ``outside`` that is not finite is read beyond half a voxel from the last one."""
+    holes = ~np.isfinite(image)
+    if np.isfinite(outside) and not holes.any():
+        return pull(image, points, outside=outside)
+    image = image.astype(np.float32, copy=False)
+    beyond = float(np.isfinite(outside))
+    known = pull(~holes, points, outside=beyond)
+    values = pull(np.where(holes, 0, image), points, outside=outside if beyond else 0.0)
+    nearest = pull(image, points, nearest=True, outside=outside)
+    return np.where(known > 0.5, values / np.maximum(known, 0.5), nearest).astype(np.float32)
+
+
 def read_affine_grid(
     image: np.ndarray, matrix: np.ndarray, shape: Sequence[int], *, nearest: bool, outside: float
 ) -> np.ndarray:

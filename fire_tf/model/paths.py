@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fire_tf.files.errors import InputError
+from fire_tf.files.paths import user_path
 
 MODEL, PREPROCESSING = "fire.keras", "preprocessing.json"
 _SHIPPED = Path(__file__).parent.parent / "weights"
@@ -17,7 +18,7 @@ def find_model(folder: str | Path) -> Path:
     Raises:
         InputError: the folder holds no model of this package.
     """
-    for candidate in _candidates(Path(folder)):
+    for candidate in _candidates(user_path(folder)):
         if (candidate / MODEL).is_file() and (candidate / PREPROCESSING).is_file():
             return candidate
     shipped = ", ".join(sorted(path.parent.name for path in _SHIPPED.glob(f"*/{MODEL}")))
@@ -29,7 +30,7 @@ def find_model(folder: str | Path) -> Path:
 
 def run_config(folder: str | Path) -> Path:
     """The config that was saved with a model: in its own folder or in the run's."""
-    for candidate in _candidates(Path(folder)):
+    for candidate in _candidates(user_path(folder)):
         if (candidate / "config.yaml").is_file():
             return candidate / "config.yaml"
     raise InputError(f"{folder}: has no config.yaml, so it is neither a run nor a model")

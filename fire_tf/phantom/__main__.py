@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 from fire_tf.files.errors import InputError, exit_cleanly
 from fire_tf.files.outputs import check_writable
+from fire_tf.files.paths import user_path
 from fire_tf.phantom.heads import DEFAULT_SHAPE, DEFAULT_SPACING, write_phantom
 from fire_tf.phantom.hearts import write_hearts
 
@@ -30,7 +30,7 @@ def _parser() -> argparse.ArgumentParser:
     hearts = kinds.add_parser("hearts", help="beating hearts in ACDC's layout")
     hearts.add_argument("--patients", type=int, default=3, help="(default: %(default)s)")
     for kind in (heads, hearts):
-        kind.add_argument("--output", type=Path, required=True, help="new folder")
+        kind.add_argument("--output", type=user_path, required=True, help="new folder")
         kind.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
     return parser
 

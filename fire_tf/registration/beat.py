@@ -33,12 +33,13 @@ from fire_tf.geometry.nifti import (
     split_frames,
     take_frame,
 )
+from fire_tf.geometry.placing import world_affine
 from fire_tf.geometry.point_maps import AffineMap, Chain
-from fire_tf.geometry.resampling import apply_transform
-from fire_tf.geometry.transform_files.fields import AffineTransform
 from fire_tf.registration.pair import PairModel
 from fire_tf.registration.results import RegisteredImages, write_files
 from fire_tf.registration.user_images import Options, register_images
+from fire_tf.transforms.fields import AffineTransform
+from fire_tf.transforms.resampling import apply_transform
 
 
 def register_frames(
@@ -92,7 +93,7 @@ def write_frames(
         frames = before.get_fdata(dtype=np.float32), warped
         draw_series(reference.reshape(grid.shape), *frames, grid.affine, folder / "qc.png")
 
-    return write_together(prefix, write)
+    return write_together(prefix, write, [name_of(series), name_of(open_image(fixed))])
 
 
 def _warped(result: RegisteredImages) -> np.ndarray:
@@ -126,7 +127,8 @@ def follow_beat(
     Raises InputError as `register_frames` does, and for a label map on another grid.
     """
     image, label_map = open_image(beat), open_image(labels)
-    if label_map.shape[:3] != image.shape[:3] or not np.allclose(label_map.affine, image.affine, atol=1e-3):
+    places = world_affine(label_map), world_affine(image)
+    if label_map.shape[:3] != image.shape[:3] or not np.allclose(*places, atol=1e-3):
         raise InputError(f"{name_of(label_map)}: lies on another grid than {name_of(image)}")
     chosen = replace(options or Options(), frame=frame)
     still = np.empty(image.shape, np.float32)
@@ -143,7 +145,7 @@ def volume_curve(labels: Source, value: int) -> np.ndarray:
     """Volume in ml of the structure ``value`` in every frame of a label map: (frames,)."""
     image = open_image(labels)
     stored = read_data(image).reshape((*image.shape[:3], -1))
-    voxel = abs(float(np.linalg.det(image.affine[:3, :3]))) / 1000.0
+    voxel = abs(float(np.linalg.det(world_affine(image)[:3, :3]))) / 1000.0
     return voxel * np.count_nonzero(np.rint(stored) == value, axis=(0, 1, 2))
 
 

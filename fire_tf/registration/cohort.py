@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import html
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -19,9 +20,10 @@ from tqdm import tqdm
 
 from fire_tf.files.errors import InputError
 from fire_tf.files.outputs import split_prefix, write_file
+from fire_tf.files.paths import check_apart, user_path
 from fire_tf.files.tables import Line, read_table, write_table
 from fire_tf.registration.pair import PairModel
-from fire_tf.registration.results import write_registration
+from fire_tf.registration.results import RegisteredImages, write_registration
 from fire_tf.registration.user_images import Options, register_images
 
 _COLUMNS = {"moving", "fixed", "name", "moving_modality"}
@@ -84,8 +86,8 @@ def _row(row: Line, count: int, path: Path) -> Row:
         raise InputError(f"{path}: line {row.number} names no moving or no fixed image")
     return Row(
         name=cells.get("name") or f"pair{count:03d}",
-        moving=path.parent / cells["moving"],
-        fixed=path.parent / cells["fixed"],
+        moving=path.parent / user_path(cells["moving"]),
+        fixed=path.parent / user_path(cells["fixed"]),
         moving_modality=cells.get("moving_modality") or None,
     )
 
@@ -98,9 +100,12 @@ def register_cohort(
     Raises InputError for a manifest that cannot be used.
     """
     rows = read_manifest(manifest)
+    inputs = [manifest, *(path for row in rows for path in (row.moving, row.fixed))]
+    check_apart([f"{prefix}summary.csv", f"{prefix}summary.html"], inputs)
+    write = partial(write_registration, warp_format=options.warp_format, provenance=provenance, inputs=inputs)
     done = []
     for row in tqdm(rows, unit="pair", disable=None):  # a bar on a terminal, nothing in a log file
-        done.append(_register(model, row, prefix, options, provenance))
+        done.append(_register(model, row, options, partial(write, prefix=f"{prefix}{row.name}_")))
         if done[-1].error:
             tqdm.write(f"{row.name}: error: {done[-1].error}", file=sys.stderr)
     write_table(Path(f"{prefix}summary.csv"), [_summary(row) for row in done], _SUMMARY)
@@ -110,12 +115,12 @@ def register_cohort(
 
 
 def _register(
-    model: PairModel, row: Row, prefix: str, options: Options, provenance: Mapping[str, Any]
+    model: PairModel, row: Row, options: Options, write: Callable[[RegisteredImages], object]
 ) -> Row:
     options = replace(options, moving_modality=row.moving_modality or options.moving_modality)
     try:
         result = register_images(model, row.moving, row.fixed, options)
-        write_registration(result, f"{prefix}{row.name}_", options.warp_format, provenance)
+        write(result)
     except InputError as error:
         return replace(row, error=" ".join(str(error).split()))
     # Whatever goes wrong with one pair, a night's work on the others must not be lost.

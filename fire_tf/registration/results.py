@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,10 @@ import nibabel as nib
 
 from fire_tf.files.outputs import write_together
 from fire_tf.geometry.grids import Grid
-from fire_tf.geometry.transform_files.fields import field_image
-from fire_tf.geometry.transform_files.itk import write_affine
 from fire_tf.measures.metrics import map_positions
 from fire_tf.registration.pair import Alignment, Registration, between_canvases
+from fire_tf.transforms.fields import field_image
+from fire_tf.transforms.itk import write_affine
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,12 @@ def write_registration(
     prefix: str,
     warp_format: str = "itk",
     provenance: Mapping[str, Any] | None = None,
+    inputs: Iterable[Path] = (),
 ) -> list[Path]:
     """Write everything that `fire_tf.register` names; all files appear together at the end, or none.
 
-    ``provenance`` is added to the numbers in ``qc.json``. Raises InputError where the disk refuses.
+    ``provenance`` is added to the numbers in ``qc.json``. Raises InputError where the disk refuses, and where a file
+    would take the place of either image or of one of ``inputs``.
     """
 
     def write(folder: Path) -> None:
@@ -54,7 +56,7 @@ def write_registration(
         numbers = {**result.quality, **(provenance or {})}
         (folder / "qc.json").write_text(json.dumps(numbers, indent=2) + "\n")
 
-    return write_together(prefix, write)
+    return write_together(prefix, write, [result.quality["moving"], result.quality["fixed"], *inputs])
 
 
 def write_files(result: RegisteredImages, folder: Path, stem: str, warp_format: str) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,11 +14,13 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
+from fire_tf.files.doubts import Doubt
 from fire_tf.files.errors import InputError
 from fire_tf.geometry.grey_values import BACKGROUND
-from fire_tf.geometry.grids import Grid, read_grid
+from fire_tf.geometry.grids import PARALLEL, Grid, read_grid
 from fire_tf.geometry.images import Image, read_image
-from fire_tf.geometry.nifti import Source, check_memory, name_of, open_image, take_frame
+from fire_tf.geometry.nifti import Source, check_memory, name_of, open_image, take_frames
+from fire_tf.geometry.placing import warn_of_place
 from fire_tf.geometry.point_maps import AffineMap, Chain, PointMap
 from fire_tf.registration.pair import (
     Alignment,
@@ -33,6 +36,7 @@ from fire_tf.registration.pair import (
 from fire_tf.registration.quality import file_hash, quality
 from fire_tf.registration.results import RegisteredImages, write_registration
 
+_TOUCHING = 1e-2  # mm between fields of view
 _BYTES_PER_VOXEL = 40  # of either image: itself, both results and a field, besides what the networks take
 
 
@@ -62,18 +66,18 @@ def register_images(
     """
     options = options or Options()
     moving_modality, _ = modalities(model, options.moving_modality)
-    opened = [take_frame(open_image(source), options.frame) for source in (moving, fixed)]
+    opened = take_frames([open_image(source) for source in (moving, fixed)], options.frame)
     moving_grid, fixed_grid = read_grid(opened[0]), read_grid(opened[1])
     labels = name_of(opened[0]), name_of(opened[1])
     voxels = math.prod(moving_grid.shape) + math.prod(fixed_grid.shape)
     check_memory(voxels * _BYTES_PER_VOXEL, f"registering {labels[0]} and {labels[1]}")
+    _check_planes(moving_grid, fixed_grid, labels)
     overlap = fixed_grid.covered_by(moving_grid, AffineMap.identity(3))
-    if not overlap:
-        raise InputError(f"{labels[0]} and {labels[1]}: their fields of view are disjoint in the world")
     images = as_trained(model, read_image(opened[0])), as_trained(model, read_image(opened[1]))
     started = time.perf_counter()
     found = _register(model, images, moving_modality, options)
     seconds = time.perf_counter() - started
+    _doubt_places(opened, moving_grid, fixed_grid)  # only now: what is refused is refused in one line
     return RegisteredImages(
         registration=found,
         moving_grid=moving_grid,
@@ -90,6 +94,40 @@ def register_images(
             "field_of_view_overlap": round(fixed_grid.covered_by(moving_grid, found.to_moving), 4),
         },
     )
+
+
+def _check_planes(moving: Grid, fixed: Grid, names: tuple[str, str]) -> None:
+    angle = fixed.angle_to(moving)
+    if angle > PARALLEL:
+        raise InputError(
+            f"{names[0]} and {names[1]}: their planes are at an angle of {angle:.0f} degrees, expected parallel "
+            f"ones (up to {PARALLEL:g} degrees)"
+        )
+
+
+def _doubt_places(opened: Sequence[nib.spatialimages.SpatialImage], moving: Grid, fixed: Grid) -> None:
+    """Raise a `Doubt` of images that other tools place elsewhere, that lie apart (models centre both and do not see
+    their places), or that have two axes beside three."""
+    for image in opened:
+        warn_of_place(image, name_of(image))
+    names = [name_of(image) for image in opened]
+    overlap = fixed.covered_by(moving, AffineMap.identity(3))
+    apart = 0.0 if overlap else fixed.distance_to(moving)
+    if apart > _TOUCHING:
+        what = "plane" if fixed.single_slice and moving.single_slice else "field of view"
+        warnings.warn(
+            f"{names[0]}: its {what} lies {apart:.3g} mm from that of {names[1]}; where the two lie in the world is "
+            "not used to register them",
+            Doubt,
+            stacklevel=3,
+        )
+    if fixed.rank != moving.rank:
+        warnings.warn(
+            f"{names[0]} and {names[1]}: a file of two axes and one of three; ITK and ANTs cannot resample one on "
+            "the other",
+            Doubt,
+            stacklevel=3,
+        )
 
 
 def _origin(paths: tuple[str, str]) -> dict[str, str | None]:

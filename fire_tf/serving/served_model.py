@@ -11,7 +11,7 @@ import numpy as np
 from fire_tf.files.errors import InputError
 from fire_tf.geometry.canvas import canvas_grid, resample
 from fire_tf.geometry.images import Image, read_image
-from fire_tf.geometry.nifti import open_image, take_frame
+from fire_tf.geometry.nifti import open_image, take_frames
 from fire_tf.geometry.point_maps import AffineMap, grid_points
 from fire_tf.registration.pair import as_trained, is_stack, modalities
 from fire_tf.registration.quality import provenance
@@ -105,7 +105,8 @@ def register_through(
 
     Raises InputError for files that cannot be registered, and where the server cannot be reached or refuses.
     """
-    pair = [read_image(take_frame(open_image(path), options.frame)) for path in (moving, fixed)]
+    opened = take_frames([open_image(path) for path in (moving, fixed)], options.frame)
+    pair = [read_image(image) for image in opened]
     description = describe(server)
     model = ServedModel(server, description, (pair[0], pair[1]))
     if modalities(model, options.moving_modality)[0] != model.preprocessing["modality_a"]:

@@ -1,5 +1,6 @@
 """Resampling further images: labels, frames, several files, and transforms that other tools read and wrote."""
 
+import re
 from pathlib import Path
 
 import nibabel as nib
@@ -13,9 +14,10 @@ from fire_tf.geometry.grids import read_grid
 from fire_tf.geometry.names import WARP_FORMATS
 from fire_tf.geometry.point_maps import AffineMap, grid_points
 from fire_tf.geometry.reading import pull
-from fire_tf.geometry.resampling import apply_transform
-from fire_tf.geometry.transform_files.fields import AffineTransform, field_image, read_transform
-from fire_tf.geometry.transform_files.itk import read_affine, write_affine
+from fire_tf.transforms.fields import AffineTransform, field_image
+from fire_tf.transforms.itk import read_affine, write_affine
+from fire_tf.transforms.readers import read_transform
+from fire_tf.transforms.resampling import apply_transform
 
 TARGET, SOURCE = (14, 12, 10), (13, 15, 11)
 AXES = {
@@ -237,3 +239,143 @@ def test_a_file_that_breaks_off_leaves_no_output(pair: tuple[Path, Path], tmp_pa
     assert not (tmp_path / "out.nii.gz").exists()
     with pytest.raises(InputError, match="truncated"):
         apply_transform(AffineTransform(AffineMap.identity(3)), pair[0], read_grid(pair[1]))
+
+
+def still(folder: Path, shift: float = 0.0) -> Path:
+    """The identity, or a shift along the first axis in mm."""
+    matrix = np.eye(4)
+    matrix[0, 3] = shift
+    write_affine(AffineMap(matrix), folder / "still.mat", 3)
+    return folder / "still.mat"
+
+
+def apply(folder: Path, source: str, *more: str, transform: Path | None = None) -> nib.Nifti1Image:
+    """``source`` resampled on itself."""
+    arguments = ["--transform", str(transform or still(folder)), "--input", str(folder / source)]
+    main([*arguments, "--reference", str(folder / source), "--output", str(folder / "o.nii"), *more])
+    return nib.load(folder / "o.nii")
+
+
+@pytest.mark.parametrize("interpolation", ["linear", "nearest"])
+@pytest.mark.parametrize("axes", AXES)
+@pytest.mark.parametrize("by", ["affine", "field"])
+def test_the_identity_changes_no_voxel(interpolation: str, axes: str, by: str, tmp_path: Path) -> None:
+    data = np.random.default_rng(0).uniform(1, 900, SOURCE).astype(np.float32)
+    data[:4], data[8, 9, 6], data[9, 9, 6], data[0, 0, 0] = 0, np.nan, np.inf, -np.inf
+    data[:, :3] = np.nan
+    save(tmp_path / "x.nii", data, affine(axes, SOURCE))
+    transform = still(tmp_path)
+    if by == "field":
+        grid, transform = read_grid(tmp_path / "x.nii"), tmp_path / "field.nii"
+        nib.save(field_image(lambda points: points, grid, grid), transform)
+    result = apply(tmp_path, "x.nii", "--interpolation", interpolation, transform=transform)
+    np.testing.assert_array_equal(np.asarray(result.dataobj), data)
+
+
+def test_nan_has_no_weight_where_it_is_not_nearest(tmp_path: Path) -> None:
+    data = np.full((10, 4, 4), 6, np.float32)
+    data[:5] = np.nan
+    save(tmp_path / "x.nii", data, np.eye(4))
+    for shift, edge in ((0.4, 5), (0.6, 4)):  # voxel 4 is read at 4.4 or at 4.6
+        found = apply(tmp_path, "x.nii", transform=still(tmp_path, shift)).get_fdata()
+        assert np.isnan(found[:edge]).all()
+        np.testing.assert_allclose(found[edge:9], 6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("interpolation", ["linear", "nearest"])
+@pytest.mark.parametrize(("slope", "intercept"), [(1, 0), (1, 7), (0.1, 7), (2, 7), (1, 40000)])
+@pytest.mark.parametrize("fill", [None, -3.0, np.nan])
+def test_outside_is_what_was_asked_for(
+    interpolation: str, slope: float, intercept: float, fill: float | None, tmp_path: Path
+) -> None:
+    raw = np.random.default_rng(0).integers(1, 50, SOURCE).astype(np.int16)
+    image = nib.Nifti1Image(raw, np.eye(4))
+    image.header.set_slope_inter(slope, intercept)
+    image = nib.Nifti1Image.from_bytes(image.to_bytes())
+    stored = bytearray(image.to_bytes())
+    stored[112:120] = np.array([slope, intercept], "<f4").tobytes()
+    stored[352:] = raw.tobytes(order="F")
+    (tmp_path / "x.nii").write_bytes(stored)
+    asked = [] if fill is None else [f"--fill={fill}"]
+    result = apply(
+        tmp_path, "x.nii", "--interpolation", interpolation, *asked, transform=still(tmp_path, 3)
+    ).get_fdata()
+    np.testing.assert_allclose(result[-2:], 0 if fill is None else fill, atol=1e-4)
+    np.testing.assert_allclose(result[:-3], (raw * slope + intercept)[3:], rtol=1e-5)
+
+
+def test_vectors_are_refused_but_may_be_the_reference(tmp_path: Path, capsys) -> None:
+    vectors = nib.Nifti1Image(np.zeros((*SOURCE, 1, 3), np.float32), np.eye(4))
+    vectors.header.set_intent("vector")
+    nib.save(vectors, tmp_path / "v.nii")
+    with pytest.raises(SystemExit):
+        apply(tmp_path, "v.nii")
+    assert "v.nii: holds vectors or matrices" in capsys.readouterr().err
+    source = save(tmp_path / "x.nii", np.ones(SOURCE, np.float32), np.eye(4))
+    arguments = ["--transform", str(still(tmp_path)), "--input", str(source)]
+    main([*arguments, "--reference", str(tmp_path / "v.nii"), "--output", str(tmp_path / "o.nii")])
+    assert nib.load(tmp_path / "o.nii").shape == SOURCE
+    assert nib.load(tmp_path / "o.nii").header.get_intent()[0] == "none"
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs"),
+    [
+        (["a.nii", "b.nii"], ["b.nii", "c.nii"]),
+        (["a.nii"], ["./a.nii"]),
+        (["a.nii"], ["link.nii"]),
+        (["a.nii"], ["~/a.nii"]),
+        (["a.nii"], ["r.nii"]),
+        (["a.nii", "b.nii"], ["z.nii", "./z.nii"]),
+    ],
+)
+def test_outputs_are_no_inputs(
+    inputs: list[str], outputs: list[str], tmp_path: Path, capsys, monkeypatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for seed, name in enumerate(("a.nii", "b.nii", "r.nii")):
+        save(Path(name), np.random.default_rng(seed).uniform(1, 9, SOURCE).astype(np.float32), np.eye(4))
+    Path("link.nii").symlink_to("a.nii")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    arguments = ["--transform", str(still(tmp_path)), "--reference", "r.nii"]
+    with pytest.raises(SystemExit) as stopped:
+        main([*arguments, "--input", *inputs, "--output", *outputs])
+    assert stopped.value.code == 2
+    assert "is the same file as" in capsys.readouterr().err
+    (tmp_path / "still.mat").unlink()
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_second_input_that_breaks_off_leaves_no_first_output(
+    pair: tuple[Path, Path], tmp_path: Path
+) -> None:
+    pair[1].write_bytes(pair[0].read_bytes()[:2000])
+    inputs = ["--input", str(pair[0]), str(pair[1]), "--reference", str(pair[0])]
+    outputs = ["--output", str(tmp_path / "one.nii"), str(tmp_path / "two" / "b.nii")]
+    with pytest.raises(SystemExit):
+        main(["--transform", str(still(tmp_path)), *inputs, *outputs])
+    assert not (tmp_path / "one.nii").exists()
+    assert not (tmp_path / "two").exists()
+
+
+def test_planes_that_are_not_parallel_are_refused(tmp_path: Path, capsys) -> None:
+    for name, shape in (("axial.nii", (9, 8, 1)), ("sagittal.nii", (1, 9, 8))):
+        save(tmp_path / name, np.ones(shape, np.float32), np.eye(4))
+    arguments = ["--transform", str(still(tmp_path)), "--input", str(tmp_path / "sagittal.nii")]
+    with pytest.raises(SystemExit):
+        main([*arguments, "--reference", str(tmp_path / "axial.nii"), "--output", str(tmp_path / "o.nii")])
+    assert (
+        "sagittal.nii: its plane is at an angle of 90 degrees to the reference's" in capsys.readouterr().err
+    )
+
+
+def test_images_that_other_tools_place_elsewhere_are_named_once(tmp_path: Path, capsys) -> None:
+    image = nib.Nifti1Image(np.ones(SOURCE, np.float32), np.eye(4))
+    raw = bytearray(image.to_bytes())
+    raw[252:256] = bytes(4)
+    (tmp_path / "x.nii").write_bytes(raw)
+    apply(tmp_path, "x.nii")
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert re.match(r"warning: \S*x\.nii: tells no orientation", error)

@@ -222,3 +222,66 @@ def test_every_frame_goes_to_the_reference_and_keeps_its_time(cine: np.ndarray, 
     numbers = json.loads(Path("out/p_qc.json").read_text())
     assert len(numbers["frames"]) == 3
     assert numbers["frames"][1]["similarity_before"] == pytest.approx(-1, abs=1e-3)  # the fake one inverts
+
+
+def test_tables_may_name_paths_at_home_and_no_pair_is_overwritten(
+    commands: Path, capsys, monkeypatch
+) -> None:
+    monkeypatch.setenv("HOME", str(commands))
+    (commands / "scans").mkdir()
+    (commands / "b.nii.gz").rename(commands / "c_one_Warped.nii.gz")
+    before = (commands / "c_one_Warped.nii.gz").read_bytes()
+    table = "moving,fixed,name\n~/a.nii.gz,~/a.nii.gz,one\n~/c_one_Warped.nii.gz,~/a.nii.gz,two\n"
+    (commands / "scans" / "pairs.csv").write_text(table)
+    with pytest.raises(SystemExit) as stopped:
+        main(["--model", "m", "--batch", "scans/pairs.csv", "--output-prefix=~/c_"])
+    assert stopped.value.code == 1
+    assert "one: error: " in (error := capsys.readouterr().err)
+    assert "c_one_Warped.nii.gz: cannot be written, it is the same file as the input" in error
+    assert (commands / "c_one_Warped.nii.gz").read_bytes() == before
+    assert (commands / "c_two_Warped.nii.gz").is_file()
+
+
+def test_the_table_itself_is_not_overwritten(commands: Path, capsys) -> None:
+    (commands / "c_summary.csv").write_text("moving,fixed\na.nii.gz,b.nii.gz\n")
+    with pytest.raises(SystemExit) as stopped:
+        main(["--model", "m", "--batch", "c_summary.csv", "--output-prefix", "c_"])
+    assert stopped.value.code == 2
+    assert "c_summary.csv: cannot be written, it is the same file as the input" in capsys.readouterr().err
+    assert (commands / "c_summary.csv").read_text().startswith("moving,fixed")
+
+
+def test_frames_onto_an_image_without_frames(commands: Path) -> None:
+    frames = np.stack([brain_like(SIZE, seed) for seed in range(2)], axis=-1)[:, :, np.newaxis]
+    nib.save(nib.Nifti1Image(frames, AFFINE), "series.nii.gz")
+    nib.save(nib.Nifti1Image(brain_like(SIZE, 1)[..., np.newaxis], AFFINE), "still.nii.gz")
+    main(
+        [
+            "--model",
+            "m",
+            "--moving",
+            "series.nii.gz",
+            "--fixed",
+            "still.nii.gz",
+            "--all-frames",
+            "--output-prefix",
+            "f_",
+        ]
+    )
+    assert nib.load("f_Warped.nii.gz").shape == (*SIZE, 1, 2)
+    main(
+        [
+            "--model",
+            "m",
+            "--moving",
+            "series.nii.gz",
+            "--fixed",
+            "still.nii.gz",
+            "--frame",
+            "1",
+            "--output-prefix",
+            "g_",
+        ]
+    )
+    one = nib.load("g_Warped.nii.gz").get_fdata()
+    np.testing.assert_array_equal(one, nib.load("f_Warped.nii.gz").get_fdata()[..., 1])

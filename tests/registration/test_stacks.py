@@ -15,13 +15,13 @@ from fire_tf.geometry.grids import read_grid
 from fire_tf.geometry.images import Image
 from fire_tf.geometry.point_maps import AffineMap, grid_points
 from fire_tf.geometry.reading import pull
-from fire_tf.geometry.resampling import apply_transform
 from fire_tf.geometry.stacks import slices_last
-from fire_tf.geometry.transform_files.fields import read_transform
 from fire_tf.register import main
 from fire_tf.registration.beat import register_frames
 from fire_tf.registration.results import write_registration
 from fire_tf.registration.user_images import Options, register_images
+from fire_tf.transforms.readers import read_transform
+from fire_tf.transforms.resampling import apply_transform
 
 PLANE, SLICES = (24, 20), 3
 # A short axis from right to left, as of a heart: in RAS order the slices come first. 1.5 x 1.5 x 10 mm.

@@ -8,6 +8,7 @@ from pathlib import Path
 from fire_tf.config.schema import SPLITS, DataConfig
 from fire_tf.data.subjects import SubjectFiles
 from fire_tf.files.errors import InputError
+from fire_tf.files.paths import user_path
 from fire_tf.files.tables import read_table
 
 
@@ -44,8 +45,9 @@ def _split_of(row: Mapping[str, str], config: DataConfig, place: str) -> str | N
 
 
 def _manifest_row(row: Mapping[str, str], root: Path, config: DataConfig) -> SubjectFiles:
-    labels = root / row[config.labels] if config.labels else None
-    return SubjectFiles(row["subject"], root / row[config.modality_a], root / row[config.modality_b], labels)
+    a, b = (root / user_path(row[modality]) for modality in (config.modality_a, config.modality_b))
+    labels = root / user_path(row[config.labels]) if config.labels else None
+    return SubjectFiles(row["subject"], a, b, labels)
 
 
 def _without_repeats(found: dict[str, list[SubjectFiles]], path: Path) -> dict[str, list[SubjectFiles]]:

@@ -2,7 +2,7 @@
 
 In memory points are world millimetres in RAS+ (x to the right, y to the front); ITK's are LPS+, with x and y
 turned. The file holds a pull-back, from points of the output image to points of the input image, as ours do.
-Fields are in `fire_tf.geometry.transform_files.fields`.
+Fields are in `fire_tf.transforms.fields`.
 """
 
 from __future__ import annotations

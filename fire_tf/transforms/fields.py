@@ -15,28 +15,29 @@ fsl      voxel sizes times voxels, the first    (X, Y, Z, 3)           2006 FNIR
 voxel    voxels                                 (X, Y, Z, 3)           1006 displacement     voxelmorph
 =======  =====================================  =====================  ====================  =====================
 
-ITK's field has two components, ``(X, Y, 1, 1, 2)``, for a file of two axes. "fsl" and "voxel" fit images on the
-source's own grid alone, for their coordinates are counted on it.
+ITK's field has two components, ``(X, Y, 1, 1, 2)``, for a file of two axes, and two equal slices for a file of one
+slice: ITK would take one slice for a field of two dimensions and forget where it lies. "fsl" and "voxel" fit images on
+the source's own grid alone, for their coordinates are counted on it.
+
+`fire_tf.transforms.readers` tells which files are read, those of other tools too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 import nibabel as nib
 import numpy as np
 
-from fire_tf.files.errors import InputError
-from fire_tf.geometry.grids import Grid, read_grid
-from fire_tf.geometry.nifti import open_image, read_data
+from fire_tf.geometry.grids import Grid
+from fire_tf.geometry.placing import right_angled
 from fire_tf.geometry.point_maps import AffineMap, PointMap
 from fire_tf.geometry.reading import sample
-from fire_tf.geometry.transform_files.itk import LPS, read_affine
+from fire_tf.transforms.itk import LPS
 
-_INTENTS = {"itk": 1007, "ras": 1006, "fsl": 2006, "voxel": 1006}
+INTENTS = {"itk": 1007, "ras": 1006, "fsl": 2006, "voxel": 1006}
 
 
 def _fsl(grid: Grid) -> AffineMap:
@@ -47,7 +48,7 @@ def _fsl(grid: Grid) -> AffineMap:
     return AffineMap(scale).after(grid.from_world())
 
 
-_COORDINATES: dict[str, Callable[[Grid], AffineMap]] = {
+COORDINATES: dict[str, Callable[[Grid], AffineMap]] = {
     "itk": lambda grid: LPS,
     "ras": lambda grid: AffineMap.identity(3),
     "fsl": _fsl,
@@ -60,17 +61,20 @@ def field_image(world_map: PointMap, target: Grid, source: Grid, kind: str = "it
 
     ``world_map`` takes world points (RAS+ mm) of the target to the source's.
     """
-    to_target, to_source = _COORDINATES[kind](target), _COORDINATES[kind](source)
+    to_target, to_source = COORDINATES[kind](target), COORDINATES[kind](source)
     vectors = np.empty((*target.shape, 3), np.float32)
     for part, points in target.world_slabs():
         vectors[part] = to_source(world_map(points)) - to_target(points)
     if kind == "itk":
         vectors = vectors[..., np.newaxis, : target.rank]
+        if len(target.file_shape) > 2 and target.shape[2] == 1:
+            vectors = np.repeat(vectors, 2, axis=2)
     image = nib.Nifti1Image(vectors, target.affine)
-    image.header.set_intent(_INTENTS[kind], (), kind if kind in ("ras", "voxel") else "")
+    image.header.set_intent(INTENTS[kind], (), kind if kind in ("ras", "voxel") else "")
     image.header.set_xyzt_units("mm", "sec")
     image.set_sform(target.affine, code=1)
-    image.set_qform(target.affine, code=1, strip_shears=True)
+    # A qform has no shears, and ITK would take it rather than refuse what it cannot read.
+    image.set_qform(target.affine, code=int(right_angled(target.affine)), strip_shears=True)
     return image
 
 
@@ -100,43 +104,8 @@ class FieldTransform:
 
     def world_map(self, source: Grid) -> PointMap:
         to_target, from_source = (
-            _COORDINATES[self.kind](self.target),
-            _COORDINATES[self.kind](source).inverse(),
+            COORDINATES[self.kind](self.target),
+            COORDINATES[self.kind](source).inverse(),
         )
         to_voxels = self.target.from_world()
         return lambda points: from_source(to_target(points) + sample(self.field, to_voxels(points)))
-
-
-def read_transform(path: str | Path, kind: str | None = None) -> Transform:
-    """A transform from a file: ITK's affine (``.mat``) or a displacement field.
-
-    ``kind`` is one of `fire_tf.geometry.names.WARP_FORMATS`; without it the field's NIfTI intent tells.
-
-    Raises:
-        InputError: the file cannot be read, or is no transform, or does not say which kind of field it holds.
-    """
-    if str(path).endswith(".mat"):
-        if not Path(path).is_file():
-            raise InputError(f"{path}: no such file")
-        return AffineTransform(read_affine(path))
-    image = open_image(path)
-    shape = image.shape
-    if len(shape) not in (4, 5) or shape[-1] not in (2, 3) or (len(shape) == 5 and shape[3] != 1):
-        raise InputError(f"{path}: has shape {shape}, which is not a displacement field's")
-    kind = kind or _kind_of(image.header)
-    if kind is None:
-        raise InputError(f"{path}: does not say of which kind its vectors are; name it with --warp-format")
-    field = read_data(image).astype(np.float32, copy=False).reshape((*shape[:3], shape[-1]))
-    if not np.isfinite(field).all():
-        raise InputError(f"{path}: holds vectors that are NaN or infinite")
-    field = np.concatenate([field, np.zeros((*shape[:3], 3 - shape[-1]), np.float32)], axis=-1)
-    return FieldTransform(field, read_grid(image), kind)
-
-
-def _kind_of(header: nib.spatialimages.SpatialHeader) -> str | None:
-    if not isinstance(header, nib.Nifti1Header):
-        return None
-    code, _, name = header.get_intent("code")
-    if code == _INTENTS["ras"]:
-        return name if name in ("ras", "voxel") else None
-    return {_INTENTS["itk"]: "itk", _INTENTS["fsl"]: "fsl"}.get(code)

@@ -1,1 +1,0 @@
-"""Transforms in files, a module for each format."""

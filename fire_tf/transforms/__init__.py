@@ -1,0 +1,1 @@
+"""Transforms in files, in the conventions of several tools, and images resampled with them."""
