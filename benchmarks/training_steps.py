@@ -41,7 +41,7 @@ def measure(name: str, stage: int, repeats: int) -> dict[str, Any]:
     adam = tf.keras.optimizers.Adam
     optimizers = {f"{group}_optimizer": adam(1e-6) for group in ("affine", "nonrigid", "synthesis")}
     model.compile(**optimizers, objective=chosen.objective, cycle=chosen.cycle)
-    step, data = model.make_train_function(), _batch(config.data.canvas, chosen.batch_size)
+    step, data = model.make_train_function(), batch(config.data.canvas, chosen.batch_size)
     first, later = [], []
     for turn in range(repeats + 1):
         for _ in chosen.cycle:
@@ -52,7 +52,7 @@ def measure(name: str, stage: int, repeats: int) -> dict[str, Any]:
     return {"first": first, "step": seconds.tolist(), "memory": _peak() - before}
 
 
-def _batch(canvas: tuple[int, ...], size: int) -> dict[str, Any]:
+def batch(canvas: tuple[int, ...], size: int) -> dict[str, Any]:
     """Smooth blobs of the size of heads and a drawn shift, as `fire_tf.data.dataset` gives them."""
     import tensorflow as tf
 
