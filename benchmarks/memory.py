@@ -3,7 +3,7 @@
     python benchmarks/memory.py [--config t1_flair_3d]
 
 Each in a process of its own, tracing and compiling included: the step of the config's last stage that updates G and F,
-which holds the most. Printed beside the peak is what a voxel costs, and its ratio to the least.
+which holds the most. Printed beside the peak is what each voxel more than in the first line costs.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ FORWARD = [(64, 1), (96, 1), (128, 1), (160, 1)]
 
 def measure(name: str, what: str, size: int, batch_size: int) -> float:
     """Peak memory of this process in MiB above what the model's own is."""
-    import tensorflow as tf
     from training_steps import batch
 
     from fire_tf import load_config
@@ -34,7 +33,7 @@ def measure(name: str, what: str, size: int, batch_size: int) -> float:
         model.compile(objective="paper", cycle=[["synthesis"]])
         float(model.make_train_function()(iter([data]))["loss"])
     else:
-        tf.nest.map_structure(tf.Tensor.numpy, model.register(data["a"], data["b"]))
+        model.estimate_pair(data["a"].numpy(), data["b"].numpy())
     return _peak() - before
 
 
@@ -54,7 +53,7 @@ def main() -> None:
         print(measure(options.config, what, int(size), int(batch_size)))
         return
     for what, cases in (("step", STEPS), ("forward", FORWARD)):
-        least = float("inf")
+        first: tuple[float, float] | None = None
         for size, batch_size in cases:
             command = [
                 sys.executable,
@@ -70,12 +69,13 @@ def main() -> None:
                 [*map(str, command)], stdout=subprocess.PIPE, text=True, check=True
             ).stdout
             peak = float(output.splitlines()[-1])
-            voxel = peak * 2**20 / (size**3 * batch_size)
-            least = min(least, voxel)
-            print(
-                f"{what} {size}^3 x {batch_size}: {peak:.0f} MiB, {voxel:.0f} bytes a voxel ({voxel / least:.2f})",
-                flush=True,
-            )
+            voxels = size**3 * batch_size
+            line = f"{what} {size}^3 x {batch_size}: {peak:.0f} MiB"
+            if first is None:
+                first = peak, voxels
+            else:
+                line += f", {(peak - first[0]) * 2**20 / (voxels - first[1]):.0f} bytes for each voxel more"
+            print(line, flush=True)
 
 
 if __name__ == "__main__":

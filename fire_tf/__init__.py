@@ -19,7 +19,7 @@ L_syn^cyc, L_syn^align                  `fire_tf.model.losses.syn_cyc`, `fire_tf
 L_reg^acc, L_reg^ic                     `fire_tf.model.losses.reg_acc`, `fire_tf.model.losses.reg_ic`
 R_syn, R_reg                            `fire_tf.model.losses.r_syn`, `fire_tf.model.losses.r_reg`
 R_smooth                                `fire_tf.model.losses.r_smooth`
-λ                                       `fire_tf.model.losses.smoothness_weight`
+λ                                       `fire_tf.model.losses.LAMBDA`
 L and its optimisation                  `fire_tf.model.fire.FIRE`
 ======================================  ==========================================================
 

@@ -42,11 +42,19 @@ def load_config(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Conf
         mapping = reduce(merged, reversed(layers.values()))
         for assignment in overrides:
             override(mapping, assignment)
-        return _schema().validate_python(mapping)
+        return _schema().validate_python(_with_lambda(mapping))
     except ValidationError as error:
         raise InputError(f"{source}: {one_line(error, Config)}") from None
     except InputError as error:
         raise InputError(f"{source}: {error}") from None
+
+
+def _with_lambda(mapping: dict[str, Any]) -> dict[str, Any]:
+    """With a number for ``weights.r_smooth: null``, which runs of version 0.2 and before saved: 2^(2n) / 10."""
+    weights, data = mapping.get("weights"), mapping.get("data")
+    if isinstance(weights, dict) and isinstance(data, dict) and weights.get("r_smooth", 0) is None:
+        return {**mapping, "weights": {**weights, "r_smooth": 6.4 if data.get("ndim") == 3 else 1.6}}
+    return mapping
 
 
 @cache

@@ -139,11 +139,17 @@ class NetworkConfig:
     nonrigid_dilations: tuple[Count, ...] = (1, 2, 4, 8, 4, 2, 1)
     nonrigid_steps: Natural = 0  # and before T_nr's convolutions
     nonrigid_bending: NotNegative = 7.0  # weight of the bending energy in those: more agrees better both ways
+    nonrigid_half_wave: Positive = (
+        5.0  # of their finest cosine, voxels of G's grid; as far as 1,000 unknowns allow
+    )
+    output_scale: Positive = 0.1  # of what the last layers of both parts of T give
+    standardised: Flag = True  # T sees every channel of G's features at mean 0 and variance 1
+    identity_start: Flag = True  # residual blocks and T begin as the identity: their last layers at 0
 
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Factor of each term of L; the paper's are 1, and null for ``r_smooth`` means its rule for lambda."""
+    """Factor of each term of L; the paper's are 1, and its lambda is 0.1 (`fire_tf.model.losses.LAMBDA`)."""
 
     syn_acc: NotNegative = 1.0
     syn_fea: NotNegative = 1.0
@@ -153,7 +159,7 @@ class LossWeights:
     reg_ic: NotNegative = 1.0
     r_syn: NotNegative = 1.0
     r_reg: NotNegative = 1.0
-    r_smooth: NotNegative | None = None
+    r_smooth: NotNegative = 0.1
     known_start: NotNegative = 1.0  # objective "known" alone
     known_affine: NotNegative = 1.0
     known: NotNegative = 1.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import Any
 
 from fire_tf.config.schema import Config
 from fire_tf.model.fire import FIRE
@@ -24,17 +25,24 @@ def build_model(config: Config) -> FIRE:
     """The networks of ``config.network`` on the canvas of ``config.data``, weights drawn from Keras' seed."""
     network = config.network
     strides = [level_strides(config.data.spacing)] * (len(network.filters) - 1)
-    synthesis = (network.filters, strides, network.residual_blocks, network.shortcut, network.dilation_growth)
-    encoder = Encoder(*synthesis, name="g")
+    synthesis: dict[str, Any] = {
+        "filters": network.filters,
+        "strides": strides,
+        "residual_blocks": network.residual_blocks,
+        "shortcut": network.shortcut,
+        "dilation_growth": network.dilation_growth,
+        "identity_start": network.identity_start,
+    }
+    encoder = Encoder(**synthesis, name="g")
     shared = network.shared_transformation
     model = FIRE(
         encoder,
-        Decoder(*synthesis, name="f_ab"),
-        Decoder(*synthesis, name="f_ba"),
+        Decoder(**synthesis, name="f_ab"),
+        Decoder(**synthesis, name="f_ba"),
         _transformation(config, encoder.total_strides, "t" if shared else "t_ab"),
         None if shared else _transformation(config, encoder.total_strides, "t_ba"),
         config.data.canvas,
-        weights={name: weight for name, weight in asdict(config.weights).items() if weight is not None},
+        weights=asdict(config.weights),
     )
     model.preprocessing = {
         "modality_a": config.data.modality_a,
@@ -57,13 +65,18 @@ def _transformation(config: Config, strides: Sequence[int], name: str) -> Transf
         maps=network.affine_maps,
         units=network.affine_units,
         pooling=network.affine_pooling,
+        output_scale=network.output_scale,
+        identity_start=network.identity_start,
         steps=network.affine_steps,
     )
     nonrigid = NonRigidNetwork(
         config.data.ndim,
         network.nonrigid_filters,
         network.nonrigid_dilations,
+        output_scale=network.output_scale,
+        identity_start=network.identity_start,
         steps=network.nonrigid_steps,
         bending=network.nonrigid_bending,
+        half_wave=network.nonrigid_half_wave,
     )
-    return TransformationNetwork(affine, nonrigid, name=name)
+    return TransformationNetwork(affine, nonrigid, network.standardised, name=name)

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from fire_tf.model.forward import Batch, ForwardPass
 from fire_tf.model.gradients import gradients_of
-from fire_tf.model.losses import Losses, smoothness_weight
+from fire_tf.model.losses import LAMBDA, Losses
 from fire_tf.model.objectives import OBJECTIVES, aligned_losses, known_losses, paper_losses
 from fire_tf.networks.spatial import FeatureGrid
 from fire_tf.networks.synthesis import Decoder, Encoder
@@ -71,7 +71,7 @@ class FIRE(ForwardPass, tf.keras.Model):
                 f"canvas {self.canvas} is not a multiple of the encoder's strides {encoder.total_strides}"
             )
         self.grid = FeatureGrid(self.canvas, encoder.total_strides)
-        defaults = dict.fromkeys(Losses._fields, 1.0) | {"r_smooth": smoothness_weight(self.ndim)}
+        defaults = dict.fromkeys(Losses._fields, 1.0) | {"r_smooth": LAMBDA}
         unknown = set(weights or {}) - set(defaults)
         if unknown:
             raise ValueError(f"unknown loss terms {sorted(unknown)}: expected some of {list(Losses._fields)}")

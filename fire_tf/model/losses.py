@@ -17,6 +17,10 @@ EPSILON = (
     1e-8  # inside the root: `reg_ic` is exactly 0 at an identity start, where the root's gradient is infinite
 )
 
+# The paper writes 2^(2n) / (10 N) times a sum over phi_nr's points (equation 4), N those of an image: G's grid has
+# N / 2^(2n) of them, which makes it a tenth of the mean over them, whatever n is.
+LAMBDA = 0.1
+
 
 class Losses(NamedTuple):
     """The nine terms, each ``(batch,)`` and unweighted; None is a term that this step does not need.
@@ -103,7 +107,7 @@ def r_smooth(u_ab: tf.Tensor, u_ba: tf.Tensor) -> tf.Tensor:
     """||Laplacian phi_nr^{A->B}||^2 + ||Laplacian phi_nr^{B->A}||^2, before lambda.
 
     ``u`` (batch, *grid, n) is the displacement of phi_nr on G's grid in that grid's voxels; the norm is taken as
-    the mean over interior points of the squared Laplacian summed over components.
+    the mean over interior points of the squared Laplacian summed over components. The paper's weight is `LAMBDA`.
     """
     axes = list(range(1, u_ab.shape.rank - 1))
 
@@ -111,11 +115,6 @@ def r_smooth(u_ab: tf.Tensor, u_ba: tf.Tensor) -> tf.Tensor:
         return tf.reduce_mean(tf.reduce_sum(laplacian(u) ** 2, axis=-1), axis=axes)
 
     return energy(u_ab) + energy(u_ba)
-
-
-def smoothness_weight(rank: int) -> float:
-    """lambda = 2^(2n) / 10: the paper's 2^(2n) / (10 N) with its sum over N points taken as a mean (equation 4)."""
-    return 2.0 ** (2 * rank) / 10.0
 
 
 def known(

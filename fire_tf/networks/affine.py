@@ -8,13 +8,20 @@ from typing import Any
 import tensorflow as tf
 
 from fire_tf.networks.gauss_newton import AffineSteps
-from fire_tf.networks.layers import SLOPE, StridedConvolution, build_chain, convolution, run_chain
+from fire_tf.networks.layers import (
+    SLOPE,
+    StridedConvolution,
+    build_chain,
+    convolution,
+    last_initializer,
+    run_chain,
+)
 from fire_tf.networks.spatial import centre, identity_grid
 
 
 @tf.keras.utils.register_keras_serializable("fire_tf")
 class AffineNetwork(tf.keras.layers.Layer):
-    """T_af: features (G(x_moving), G(x_fixed)) -> affine (batch, n, n + 1), the identity at the start.
+    """T_af: features (G(x_moving), G(x_fixed)) -> affine (batch, n, n + 1).
 
     STN-like convolutions, global pooling, two dense layers. ``pooling`` is how the maps become one vector:
 
@@ -25,8 +32,9 @@ class AffineNetwork(tf.keras.layers.Layer):
       their regularised least-squares affine is what the dense layers correct.
 
     The two dense layers give n (n + 1) numbers: the linear part in voxels per voxel, the translation in half canvas
-    sizes. The last layer starts at zero, and its output is scaled down. There is no instance normalisation: it
-    would remove what is to be measured. `improved` takes that answer on by ``steps`` of `AffineSteps`.
+    sizes, times ``output_scale``. With ``identity_start`` the last layer starts at zero. There is no instance
+    normalisation: it would remove what is to be measured. `improved` takes that answer on by ``steps`` of
+    `AffineSteps`.
     """
 
     POOLINGS = ("average", "moments", "keypoints")
@@ -40,6 +48,7 @@ class AffineNetwork(tf.keras.layers.Layer):
         units: int = 256,
         pooling: str = "moments",
         output_scale: float = 0.1,
+        identity_start: bool = True,
         steps: int = 0,
         **kwargs: Any,
     ):
@@ -47,7 +56,8 @@ class AffineNetwork(tf.keras.layers.Layer):
         if pooling not in self.POOLINGS:
             raise ValueError(f"pooling is {pooling!r}: expected one of {', '.join(self.POOLINGS)}")
         self.canvas, self.strides, self.filters = tuple(canvas), tuple(strides), tuple(filters)
-        self.maps, self.units, self.pooling, self.output_scale = maps, units, pooling, output_scale
+        self.maps, self.units, self.pooling = maps, units, pooling
+        self.output_scale, self.identity_start = output_scale, identity_start
         self.rank = len(self.canvas)
         self.chain: list[tf.keras.layers.Layer] = []
         for level, width in enumerate(self.filters):
@@ -60,7 +70,7 @@ class AffineNetwork(tf.keras.layers.Layer):
         self.hidden = tf.keras.layers.Dense(units)
         self.activation = tf.keras.layers.LeakyReLU(SLOPE)
         self.parameters = tf.keras.layers.Dense(
-            self.rank * (self.rank + 1), kernel_initializer="zeros", dtype="float32"
+            self.rank * (self.rank + 1), kernel_initializer=last_initializer(identity_start), dtype="float32"
         )
         self.steps = steps
         self.alignment = AffineSteps(self.canvas, self.strides, steps) if steps else None
@@ -129,6 +139,7 @@ class AffineNetwork(tf.keras.layers.Layer):
             "units": self.units,
             "pooling": self.pooling,
             "output_scale": self.output_scale,
+            "identity_start": self.identity_start,
             "steps": self.steps,
         }
 

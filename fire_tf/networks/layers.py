@@ -21,6 +21,11 @@ def convolution(rank: int, filters: int, **options: Any) -> tf.keras.layers.Laye
     return CONVOLUTION[rank](filters, KERNEL, **{"padding": "same", **options})
 
 
+def last_initializer(identity_start: bool) -> str:
+    """Of the last weights of a part of T, whose answer is the identity while they are 0."""
+    return "zeros" if identity_start else "glorot_uniform"
+
+
 def build_chain(layers: Sequence[tf.keras.layers.Layer], shape: tf.TensorShape) -> tf.TensorShape:
     """Build layers that follow each other, those that are not built yet; returns the shape of what comes out."""
     for layer in layers:
@@ -218,16 +223,19 @@ class ConvolutionUnit(tf.keras.layers.Layer):
 class ResidualBlock(tf.keras.layers.Layer):
     """``x + IN(conv(ReLU(IN(conv(x)))))``, (batch, *size, filters) -> the same (section 2.1, "Resnet blocks").
 
-    The last gain starts at zero (Goyal et al. 2017, arXiv 1706.02677, section 5.1): every block begins as the
-    identity. ``dilation`` is that of both convolutions: how far apart the voxels lie that they combine.
+    With ``identity_start`` the last gain starts at zero (Goyal et al. 2017, arXiv 1706.02677, section 5.1): the block
+    begins as the identity. ``dilation`` is that of both convolutions: how far apart the voxels lie that they combine.
     """
 
-    def __init__(self, filters: int, rank: int, dilation: int = 1, **kwargs: Any):
+    def __init__(
+        self, filters: int, rank: int, dilation: int = 1, identity_start: bool = True, **kwargs: Any
+    ):
         super().__init__(**kwargs)
         self.filters, self.rank, self.dilation = filters, rank, dilation
+        self.identity_start = identity_start
         self.first = ConvolutionUnit(filters, rank, dilation=dilation)
         self.second = convolution(rank, filters, use_bias=False, dilation_rate=dilation)
-        self.normalization = instance_normalization(gamma_initializer="zeros")
+        self.normalization = instance_normalization(gamma_initializer="zeros" if identity_start else "ones")
 
     def build(self, input_shape: tf.TensorShape) -> None:
         for layer in (self.first, self.second, self.normalization):
@@ -241,5 +249,10 @@ class ResidualBlock(tf.keras.layers.Layer):
         return inputs + _normalized(self.normalization, self.second(self.first(inputs)))
 
     def get_config(self) -> dict[str, Any]:
-        config = {"filters": self.filters, "rank": self.rank, "dilation": self.dilation}
-        return {**super().get_config(), **config}
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "rank": self.rank,
+            "dilation": self.dilation,
+            "identity_start": self.identity_start,
+        }

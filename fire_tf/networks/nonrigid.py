@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from fire_tf.networks.gauss_newton import CosineSteps
-from fire_tf.networks.layers import SLOPE, build_chain, convolution
+from fire_tf.networks.layers import SLOPE, build_chain, convolution, last_initializer
 from fire_tf.networks.sampling import sample
 from fire_tf.networks.spatial import compose_displacements, identity_grid
 
@@ -19,10 +19,11 @@ class NonRigidNetwork(tf.keras.layers.Layer):
 
     Parallel convolutions on either input, concatenation, convolutions of growing dilation (a wide view of G's
     coarse grid), and a tanh: a displacement in the normalised coordinates [-1, 1] of the grid, which is returned in
-    voxels of the grid. The last layer starts at zero, so that training begins at the identity.
+    voxels of the grid. ``output_scale`` is a factor before the tanh. With ``identity_start`` the last layer starts at
+    zero.
 
     With ``steps`` the input is first aligned further by as many `CosineSteps`, and the convolutions find what is left;
-    ``bending`` is the weight of their prior.
+    ``bending`` is the weight of their prior, and their cosines' half waves go down to ``half_wave`` voxels of the grid.
     """
 
     def __init__(
@@ -31,19 +32,24 @@ class NonRigidNetwork(tf.keras.layers.Layer):
         filters: int = 48,
         dilations: Sequence[int] = (1, 2, 4, 8, 4, 2, 1),
         output_scale: float = 0.1,
+        identity_start: bool = True,
         steps: int = 0,
         bending: float = 7.0,
+        half_wave: float = 5.0,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.rank, self.filters, self.dilations = rank, filters, tuple(dilations)
-        self.output_scale, self.steps, self.bending = output_scale, steps, bending
-        self.alignment = CosineSteps(rank, steps, bending) if steps else None
+        self.output_scale, self.identity_start = output_scale, identity_start
+        self.steps, self.bending, self.half_wave = steps, bending, half_wave
+        self.alignment = CosineSteps(rank, steps, bending, half_wave) if steps else None
         self.parallel = [convolution(rank, filters), convolution(rank, filters)]
         self.merge = convolution(rank, filters)
         self.trunk = [convolution(rank, filters, dilation_rate=dilation) for dilation in self.dilations]
         self.activation = tf.keras.layers.LeakyReLU(SLOPE)
-        self.last = convolution(rank, rank, kernel_initializer="zeros", dtype="float32")
+        self.last = convolution(
+            rank, rank, kernel_initializer=last_initializer(identity_start), dtype="float32"
+        )
 
     def build(self, input_shape: Sequence[tf.TensorShape]) -> None:
         shape = tf.TensorShape(input_shape[0])
@@ -82,6 +88,8 @@ class NonRigidNetwork(tf.keras.layers.Layer):
             "filters": self.filters,
             "dilations": self.dilations,
             "output_scale": self.output_scale,
+            "identity_start": self.identity_start,
             "steps": self.steps,
             "bending": self.bending,
+            "half_wave": self.half_wave,
         }

@@ -30,7 +30,8 @@ class _SynthesisNetwork(tf.keras.layers.Layer):
 
     With ``shortcut`` a linear map of whole patches (one coarse voxel's share of the image) bypasses those
     convolutions, and only the residual blocks normalise: the others' grey values would depend on how much
-    background surrounds the object. Without it, every convolution is normalised (the paper).
+    background surrounds the object. Without it, every convolution is normalised (the paper). With ``identity_start``
+    residual blocks begin as the identity (`ResidualBlock`).
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class _SynthesisNetwork(tf.keras.layers.Layer):
         residual_blocks: int = 4,
         shortcut: bool = False,
         dilation_growth: int = 1,
+        identity_start: bool = True,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -51,9 +53,10 @@ class _SynthesisNetwork(tf.keras.layers.Layer):
         self.strides = tuple(tuple(level) for level in strides)
         self.residual_blocks = residual_blocks
         self.rank = len(self.strides[0])
-        self.dilation_growth = dilation_growth
+        self.dilation_growth, self.identity_start = dilation_growth, identity_start
         self.blocks = [
-            ResidualBlock(self.filters[-1], self.rank, dilation_growth**k) for k in range(residual_blocks)
+            ResidualBlock(self.filters[-1], self.rank, dilation_growth**k, identity_start)
+            for k in range(residual_blocks)
         ]
         self.resampling = self._resampling(normalize=not shortcut)
         self.shortcut = self._patches() if shortcut else None
@@ -89,6 +92,7 @@ class _SynthesisNetwork(tf.keras.layers.Layer):
             "residual_blocks": self.residual_blocks,
             "shortcut": self.shortcut is not None,
             "dilation_growth": self.dilation_growth,
+            "identity_start": self.identity_start,
         }
 
 

@@ -30,11 +30,16 @@ class Phi(NamedTuple):
 
 @tf.keras.utils.register_keras_serializable("fire_tf")
 class TransformationNetwork(tf.keras.layers.Layer):
-    """T = (T_af, T_nr): (G(x_moving), G(x_fixed)) -> `Phi`."""
+    """T = (T_af, T_nr): (G(x_moving), G(x_fixed)) -> `Phi`.
 
-    def __init__(self, affine: AffineNetwork, nonrigid: NonRigidNetwork, **kwargs: Any):
+    ``standardised``: both parts see the features' channels at mean 0 and variance 1; the paper's do not.
+    """
+
+    def __init__(
+        self, affine: AffineNetwork, nonrigid: NonRigidNetwork, standardised: bool = True, **kwargs: Any
+    ):
         super().__init__(**kwargs)
-        self.affine, self.nonrigid = affine, nonrigid
+        self.affine, self.nonrigid, self.standardised = affine, nonrigid, standardised
         self.grid = FeatureGrid(affine.canvas, affine.strides)
 
     def build(self, input_shape: Sequence[tf.TensorShape]) -> None:
@@ -46,7 +51,7 @@ class TransformationNetwork(tf.keras.layers.Layer):
     def call(self, inputs: Sequence[tf.Tensor], detach: bool = False) -> Phi:
         """With ``detach`` no gradient goes from one part into the part before: T_nr, the steps of T_af, T_af."""
         before = tf.stop_gradient if detach else tf.identity
-        moving, fixed = (_standardise(features) for features in inputs)
+        moving, fixed = map(_standardise, inputs) if self.standardised else inputs
         start = self.affine([moving, fixed])
         matrix = self.affine.improved([moving, fixed], before(start))
         points = self.affine_points(before(matrix))
@@ -62,6 +67,7 @@ class TransformationNetwork(tf.keras.layers.Layer):
             **super().get_config(),
             "affine": serialize(self.affine),
             "nonrigid": serialize(self.nonrigid),
+            "standardised": self.standardised,
         }
 
     @classmethod

@@ -50,7 +50,7 @@ def test_reads_values_types_and_defaults(small):
         ),
     )
     assert config.stages[0].learning_rate.synthesis == 1e-4
-    assert config.weights.r_smooth is None
+    assert config.weights.r_smooth == 0.1
     with pytest.raises(FrozenInstanceError):
         config.seed = 2
 
@@ -363,3 +363,19 @@ def test_configs_are_read_however_an_editor_saves_them(small: Path, base: bool) 
         with pytest.raises(InputError, match=rf"small\.yaml: cannot be read: {cause}") as refused:
             load_config(path)
         assert len(str(refused.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(("ndim", "weight"), [(2, 1.6), (3, 6.4)])
+def test_runs_of_earlier_versions_keep_their_lambda(tmp_path, ndim, weight):
+    """They saved null for it, and their rule was 2^(2n) / 10; a config that says nothing has the paper's."""
+    canvas = [64] * ndim
+    saved = tmp_path / "config.yaml"
+    text = f"""
+name: x
+data: {{source: phantom, ndim: {ndim}, spacing: 4, canvas: {canvas}}}
+stages: [{{name: a, objective: paper, cycle: [[synthesis]], steps: 1, batch_size: 1}}]
+"""
+    saved.write_text(text + "weights: {r_smooth: null, syn_fea: 0.5}\n")
+    assert load_config(saved).weights.r_smooth == weight
+    saved.write_text(text + "weights: {syn_fea: 0.5}\n")
+    assert load_config(saved).weights.r_smooth == 0.1

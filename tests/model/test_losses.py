@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from fire_tf.model import losses
-from fire_tf.model.losses import EPSILON, Losses, smoothness_weight
+from fire_tf.model.losses import EPSILON, LAMBDA, Losses
+from fire_tf.networks.spatial import laplacian
 
 import tensorflow as tf  # isort: skip  (after the package, which quietens it)
 
@@ -76,9 +77,14 @@ def test_smoothness_by_hand_in_3d():
     np.testing.assert_allclose(losses.r_smooth(*fields), [110.0, 440.0], rtol=1e-5)
 
 
-def test_lambda_is_two_to_the_2n_over_ten():
-    assert smoothness_weight(2) == pytest.approx(1.6)
-    assert smoothness_weight(3) == pytest.approx(6.4)
+@pytest.mark.parametrize("n", [2, 3])
+def test_lambda_makes_a_mean_of_the_papers_sum(n):
+    grid, u = (6, 8, 10)[:n], np.random.default_rng(0).normal(size=(1, *(6, 8, 10)[:n], n))
+    squares = tf.reduce_sum(laplacian(tf.constant(u, tf.float32)) ** 2, axis=-1)
+    points = np.prod(grid) * 4**n  # of the image, which two halvings of every axis left with the grid
+    papers = 2 ** (2 * n) / (10 * points) * float(tf.reduce_mean(squares)) * np.prod(grid)
+    field = tf.constant(u, tf.float32)
+    assert LAMBDA * float(losses.r_smooth(field, tf.zeros_like(field))[0]) == pytest.approx(papers, rel=1e-5)
 
 
 def test_known_transform_by_hand():
