@@ -12,7 +12,6 @@ from fire_tf.data.dataset import load_subjects
 from fire_tf.data.deformations import affine_matrix, draw_parameters, keep_inside, smooth_field
 from fire_tf.evaluation.pairs import Pair
 from fire_tf.files.errors import InputError
-from fire_tf.geometry.grey_values import BACKGROUND, foreground
 from fire_tf.geometry.images import Image
 from fire_tf.geometry.point_maps import (
     AffineAfterDisplacement,
@@ -23,6 +22,7 @@ from fire_tf.geometry.point_maps import (
     grid_points,
 )
 from fire_tf.geometry.reading import pull
+from fire_tf.intensities.grey_values import BACKGROUND, foreground
 
 
 def draw_pairs(config: Config, split: Split, count: int, seed: int, moving_modality: str) -> Iterator[Pair]:

@@ -112,7 +112,7 @@ def acquired_pairs(config: DataConfig, split: Split, moving_modality: str) -> It
 
 def _read_labelled(image: Path, labels: Path) -> tuple[Image, Image]:
     """An image and its label map, of the same shape."""
-    pair = read_image(image), read_image(labels, labels=True)
+    pair = read_image(image).cleared(), read_image(labels, labels=True)
     if pair[0].data.shape != pair[1].data.shape:
         raise InputError(f"{labels}: has shape {pair[1].data.shape}, its image {pair[0].data.shape}")
     return pair

@@ -5,6 +5,8 @@ import sys
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
+from fire_tf.files.doubts import in_lines
+
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
@@ -17,7 +19,8 @@ class InputError(ValueError):
 
 
 def exit_cleanly(main: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-    """Decorate a command's ``main``: an `InputError` becomes one line on stderr, without a traceback.
+    """Decorate a command's ``main``: an `InputError` becomes one line on stderr, without a traceback,
+    and so does each doubt (`fire_tf.files.doubts`).
 
     Exit codes: 2 after an `InputError`, 130 after Ctrl-C. Other exceptions are faults of the program and keep
     their traceback.
@@ -34,4 +37,4 @@ def exit_cleanly(main: Callable[Parameters, Result]) -> Callable[Parameters, Res
             print("interrupted", file=sys.stderr)
             raise SystemExit(EXIT_INTERRUPTED) from None
 
-    return command
+    return in_lines(command)

@@ -14,9 +14,9 @@ import numpy as np
 from fire_tf.compat.environment import installed_version
 from fire_tf.compat.version import __version__
 from fire_tf.geometry.canvas import Prepared
-from fire_tf.geometry.grey_values import BACKGROUND
 from fire_tf.geometry.point_maps import AffineMap, PointMap
 from fire_tf.geometry.reading import pull
+from fire_tf.intensities.grey_values import BACKGROUND
 from fire_tf.measures import metrics
 from fire_tf.measures.grey_values import correlation
 from fire_tf.registration.pair import Alignment, Synthesis, between_canvases

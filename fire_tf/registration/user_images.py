@@ -14,11 +14,12 @@ import nibabel as nib
 import numpy as np
 
 from fire_tf.files.errors import InputError
-from fire_tf.geometry.grey_values import BACKGROUND
 from fire_tf.geometry.grids import Grid, read_grid
 from fire_tf.geometry.images import Image, read_image
 from fire_tf.geometry.nifti import Source, check_memory, name_of, open_image, take_frame
 from fire_tf.geometry.point_maps import AffineMap, Chain, PointMap
+from fire_tf.intensities.air import clear
+from fire_tf.intensities.grey_values import BACKGROUND
 from fire_tf.registration.pair import (
     Alignment,
     PairModel,
@@ -71,8 +72,9 @@ def register_images(
     if not overlap:
         raise InputError(f"{labels[0]} and {labels[1]}: their fields of view are disjoint in the world")
     images = as_trained(model, read_image(opened[0])), as_trained(model, read_image(opened[1]))
+    seen = images[0].cleared(), images[1].cleared()
     started = time.perf_counter()
-    found = _register(model, images, moving_modality, options)
+    found = _register(model, seen, moving_modality, options)
     seconds = time.perf_counter() - started
     return RegisteredImages(
         registration=found,
@@ -135,9 +137,9 @@ def _register_pair(
 
 
 def _warp(image: Image, world_map: PointMap, grid: Grid) -> nib.Nifti1Image:
-    """An image pulled through a map from the grid's world to its own."""
+    """An image pulled through a map from the grid's world to its own; air outside it."""
     to_image = Chain((world_map, AffineMap(image.affine).inverse()))
-    return grid.image(grid.read_from(image.data, to_image, float(image.data.min())))
+    return grid.image(grid.read_from(image.data, to_image, clear(image.data)[1]))
 
 
 def _place(synthesis: Synthesis, grid: Grid, grey_range: np.ndarray) -> nib.Nifti1Image:

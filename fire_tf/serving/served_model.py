@@ -85,7 +85,7 @@ def register_through(
 
     Raises InputError for files that cannot be registered, and where the server cannot be reached or refuses.
     """
-    pair = [read_image(take_frame(open_image(path), options.frame)) for path in (moving, fixed)]
+    pair = [read_image(take_frame(open_image(path), options.frame)).cleared() for path in (moving, fixed)]
     description = describe(server)
     model = ServedModel(server, description, (pair[0], pair[1]))
     if modalities(model, options.moving_modality)[0] != model.preprocessing["modality_a"]:

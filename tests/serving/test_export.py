@@ -13,8 +13,8 @@ from tiny_fire import CANVAS, awaken, tiny_model
 
 from fire_tf.export import main
 from fire_tf.files.errors import InputError
-from fire_tf.geometry.grey_values import normalise
 from fire_tf.geometry.point_maps import AffineMap, Chain, InPlane, grid_points
+from fire_tf.intensities.grey_values import normalise
 from fire_tf.model.fire import FIRE
 from fire_tf.model.storage import save_model
 from fire_tf.registration.user_images import RegisteredImages, register_images
