@@ -16,6 +16,7 @@ from scipy.ndimage import binary_dilation, binary_propagation, generate_binary_s
 
 BINS, WINDOW = 32, 3  # the range of grey values is cut into so many, and so many together are looked for
 TAIL = 0.002  # part of the voxels at either end that does not tell the range
+SAME = 1e-3  # part of the range that air may lie above the lowest value for that to be it: it was blurred, or rounded
 FLAT = 0.02  # part of the range within which air that is not exactly one value lies at least
 NOISE = 4.0 * 1.4826  # times the median distance below noisy air: what its noise reaches
 CLEAR = 0.1  # part of the range by which tissue differs from air
@@ -82,8 +83,10 @@ def find_air(data: np.ndarray) -> Air:
     last, tail = len(values) - 1, int((len(values) - 1) * TAIL)
     start, stop, on_border = _densest(values, border)
     value = values[(start + stop) // 2]
+    flat = value - values[0] <= np.float32(SAME) * (values[last - tail] - values[tail])
+    value = values[0] if flat else value
     same = np.searchsorted(values, value, "right") - np.searchsorted(values, value)
-    exact = 2 * same >= stop - start
+    exact = bool(flat) or 2 * same >= stop - start
     distance = value - values[np.searchsorted(values, value) // 2]
     span = np.maximum(values[last - tail] - value, value - values[tail])
     reach = np.float32(0) if exact else np.maximum(np.float32(NOISE) * distance, np.float32(FLAT) * span)

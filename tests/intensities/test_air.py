@@ -142,13 +142,15 @@ def test_air_is_where_it_was_put() -> None:
 def test_the_graph_and_the_cache_see_what_registering_sees(tmp_path: Path) -> None:
     import tensorflow as tf
 
-    from fire_tf.serving.saved_model.signatures import filled, normalised
+    from fire_tf.serving.saved_model.signatures import checked, normalised
 
     images = {kind: spoilt(kind) for kind in SPOILT}
     outside = np.hypot(X / 17, Y / 22) > 1.1
     images["NaN"] = np.where(outside, np.nan, brain()).astype(np.float32)
     batch = np.stack(list(images.values()))[..., np.newaxis]
-    graph = tf.function(lambda x: normalised(filled(x), 99.5), [tf.TensorSpec([None, None, None, 1])])
+    graph = tf.function(
+        lambda x: normalised(checked(x, "image"), 99.5), [tf.TensorSpec([None, None, None, 1])]
+    )
     served = graph(tf.constant(batch)).normalised.numpy()[..., 0]
     config = DataConfig(
         source="folders", root=str(tmp_path), ndim=2, spacing=(1.0,), canvas=(SIZE, SIZE), cache=str(tmp_path)

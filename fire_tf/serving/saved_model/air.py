@@ -48,8 +48,10 @@ def _find_air(data: tf.Tensor) -> _Air:
     count, tail = tf.size(values), _part(tf.size(values) - 1, rule.TAIL)
     start, stop, on_border = _densest(values, tf.sort(tf.boolean_mask(data, _on_border(data))))
     value = values[(start + stop) // 2]
+    flat = value - values[0] <= np.float32(rule.SAME) * (values[count - 1 - tail] - values[tail])
+    value = tf.where(flat, values[0], value)
     first, end = _place(values, value), _place(values, value, "right")
-    exact = 2 * (end - first) >= stop - start
+    exact = flat | (2 * (end - first) >= stop - start)
     span = tf.maximum(values[count - 1 - tail] - value, value - values[tail])
     noise = tf.maximum(np.float32(rule.NOISE) * (value - values[first // 2]), np.float32(rule.FLAT) * span)
     reach = tf.where(exact, 0.0, noise)

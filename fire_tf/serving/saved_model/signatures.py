@@ -127,7 +127,7 @@ class ServedFIRE(tf.Module):
         ]
         with tf.control_dependencies(agreed):
             images = [
-                normalised(checked(filled(image), name), self._percentile)
+                normalised(checked(image, name), self._percentile)
                 for image, name in ((moving, "moving"), (fixed, "fixed"))
             ]
             if len(branches) == 1:
@@ -147,29 +147,26 @@ def _weights(model: FIRE) -> list[tf.Variable]:
     return [variable for network in networks for variable in network.variables]
 
 
-def filled(image: tf.Tensor) -> tf.Tensor:
-    """The images (batch, *spatial, 1) with air where NaN surround the object."""
-    return tf.map_fn(fill_outside, image[..., 0])[..., tf.newaxis]
-
-
 def checked(image: tf.Tensor, name: str) -> tf.Tensor:
-    """The images (batch, *spatial, 1); running it raises InvalidArgumentError for what cannot be registered."""
+    """The images (batch, *spatial, 1), with air where NaN surround the object; running it raises InvalidArgumentError
+    for what cannot be registered."""
     axes = list(range(1, image.shape.rank))
     # Each looks at what the one before has let pass, so that the first that fails names the cause.
-    for passes, message in (
-        (lambda x: tf.shape(x) > 0, f"{name} has no voxels"),
-        (tf.math.is_finite, f"{name} holds values that are NaN or infinite"),
-        (lambda x: tf.reduce_max(x, axes) > tf.reduce_min(x, axes), f"{name} is constant"),
-    ):
-        with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(passes(image)), [message])]):
-            image = tf.identity(image)
-    return image
+    image = _passing(image, tf.shape(image) > 0, f"{name} has no voxels")
+    image = tf.map_fn(fill_outside, tf.squeeze(image, -1))[..., tf.newaxis]
+    image = _passing(image, tf.math.is_finite(image), f"{name} holds values that are NaN or infinite")
+    return _passing(image, tf.reduce_max(image, axes) > tf.reduce_min(image, axes), f"{name} is constant")
+
+
+def _passing(image: tf.Tensor, passes: tf.Tensor, message: str) -> tf.Tensor:
+    with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(passes), [message])]):
+        return tf.identity(image)
 
 
 def normalised(image: tf.Tensor, percentile: float) -> Grey:
     """`grey_values.normalise` of each image of a batch with its air cleared: air to -1, ``percentile`` of the rest to
     1."""
-    cleared, outside = tf.map_fn(clear, image[..., 0], fn_output_signature=(tf.float32, tf.float32))
+    cleared, outside = tf.map_fn(clear, tf.squeeze(image, -1), fn_output_signature=(tf.float32, tf.float32))
     flat = tf.reshape(cleared, [tf.shape(image)[0], -1])
     low = tf.reduce_min(flat, axis=1, keepdims=True)
     common, times = BRIGHTEST
