@@ -40,14 +40,14 @@ def quality(found: Alignment) -> dict[str, Any]:
     determinant = metrics.jacobian_determinant(metrics.map_positions(forward, brain.shape))
     other = metrics.jacobian_determinant(metrics.map_positions(inverse, other_brain.shape))
     numbers = {
-        "similarity_before": _similarity(
+        "similarity_before": similarity(
             found.fixed, found.from_moving, between_canvases(still, found.fixed, found.moving)
         ),
-        "similarity": _similarity(found.fixed, found.from_moving, forward),
-        "inverse_similarity_before": _similarity(
+        "similarity": similarity(found.fixed, found.from_moving, forward),
+        "inverse_similarity_before": similarity(
             found.moving, found.from_fixed, between_canvases(still, found.moving, found.fixed)
         ),
-        "inverse_similarity": _similarity(found.moving, found.from_fixed, inverse),
+        "inverse_similarity": similarity(found.moving, found.from_fixed, inverse),
         "folded_percent": metrics.folded_percent(determinant, brain),
         "inverse_folded_percent": metrics.folded_percent(other, other_brain),
         "inverse_consistency_mm": metrics.inverse_consistency(forward, inverse, brain, found.fixed.spacing),
@@ -83,7 +83,9 @@ def _percentiles(values: np.ndarray) -> Mapping[str, float]:
     }
 
 
-def _similarity(target: Prepared, synthesis: Synthesis, to_source: PointMap) -> float:
+def similarity(target: Prepared, synthesis: Synthesis, to_source: PointMap) -> float:
+    """The correlation, in the target's brain, of the target and an image in its modality that is pulled through a map
+    between their canvases' voxels; 0 where either is constant."""
     brain = metrics.brain_mask(target.data, BACKGROUND)
     warped = pull(synthesis.data, metrics.map_positions(to_source, brain.shape), outside=BACKGROUND)
     if not warped[brain].std() or not target.data[brain].std():

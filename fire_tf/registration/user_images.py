@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,6 +14,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
+from fire_tf.files.doubts import Doubt, collected
 from fire_tf.files.errors import InputError
 from fire_tf.geometry.grids import Grid, read_grid
 from fire_tf.geometry.images import Image, read_image
@@ -20,6 +22,7 @@ from fire_tf.geometry.nifti import Source, check_memory, name_of, open_image, ta
 from fire_tf.geometry.point_maps import AffineMap, Chain, PointMap
 from fire_tf.intensities.air import clear
 from fire_tf.intensities.grey_values import BACKGROUND
+from fire_tf.registration.limits import doubts, spacing_doubts
 from fire_tf.registration.pair import (
     Alignment,
     PairModel,
@@ -59,9 +62,20 @@ def register_images(
 ) -> RegisteredImages:
     """Register two images, each given as a path or as a nibabel image.
 
-    Raises InputError for images that cannot be registered and for a modality that the model does not know.
+    What is doubtful about them, or about the result, is said by a `Doubt` each and in ``quality["warnings"]``. Raises
+    InputError for images that cannot be registered and for a modality that the model does not know.
     """
     options = options or Options()
+    with collected() as found:
+        result = _registered(model, moving, fixed, options)
+    names = str(result.quality["moving"]), str(result.quality["fixed"])
+    found += doubts(result.registration, result.quality, names, model, affine_only=options.affine_only)
+    for doubt in found:
+        warnings.warn(doubt, Doubt, stacklevel=2)
+    return replace(result, quality={**result.quality, "warnings": found})
+
+
+def _registered(model: PairModel, moving: Source, fixed: Source, options: Options) -> RegisteredImages:
     moving_modality, _ = modalities(model, options.moving_modality)
     opened = [take_frame(open_image(source), options.frame) for source in (moving, fixed)]
     moving_grid, fixed_grid = read_grid(opened[0]), read_grid(opened[1])
@@ -73,6 +87,8 @@ def register_images(
         raise InputError(f"{labels[0]} and {labels[1]}: their fields of view are disjoint in the world")
     images = as_trained(model, read_image(opened[0])), as_trained(model, read_image(opened[1]))
     seen = images[0].cleared(), images[1].cleared()
+    for doubt in [line for image in images for line in spacing_doubts(image, model)]:
+        warnings.warn(doubt, Doubt, stacklevel=2)
     started = time.perf_counter()
     found = _register(model, seen, moving_modality, options)
     seconds = time.perf_counter() - started
