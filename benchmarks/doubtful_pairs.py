@@ -1,16 +1,18 @@
 """How often registering warns: of good pairs, and of pairs that no model of brains can register.
 
-    python benchmarks/doubtful_pairs.py --model t1_flair_2d --root t1_flair --subjects sub-02 sub-07 [--good 200 --bad 10]
+    python benchmarks/doubtful_pairs.py --root t1_flair --subjects sub-02 sub-07 [--good 200 --bad 10 --seed 1]
 
-FOLDER/SUBJECT holds T1, FLAIR and T2 on one grid. A pair is a slice of T1, deformed as in the pairs of the level, and one
-of FLAIR. Bad are pairs of another modality (T2 for either, twice the same, exchanged), upside down, of another slice (20 mm
-away or more), of a whole head (a skull and a scalp painted around one or both brains), and of noise.
+ROOT/SUBJECT holds T1, FLAIR and T2 on one grid. A pair is a slice of T1, deformed as in the pairs of the level, and
+one of FLAIR. Bad are pairs of another modality (T2 for either, twice the same, exchanged), upside down, of another
+slice (20 mm away or more), of a whole head (a skull and a scalp painted around one or both brains), and of noise.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
+import re
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -59,9 +61,11 @@ def load_slices(data: DataConfig, subject: str) -> Slices:
     return {number: images for number, images in found.items() if len(images) == 3}
 
 
-def draw(kind: str, level: str, slices: Slices, number: int, spacing: float) -> tuple[np.ndarray, np.ndarray]:
-    """A moving and a fixed slice, the moving one deformed; ``number`` seeds all that is random."""
-    random = np.random.default_rng([sum(map(ord, kind + level)), number])
+def draw(
+    kind: str, level: str, slices: Slices, number: int, seed: int, spacing: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """A moving and a fixed slice, the moving one deformed; ``number`` and ``seed`` decide all that is random."""
+    random = np.random.default_rng([sum(map(ord, kind + level)), number, seed])
     place = int(random.choice(sorted(slices)))
     moving, fixed = slices[place]["T1"], slices[place]["FLAIR"]
     if kind == "modality":
@@ -114,6 +118,7 @@ def main() -> None:
     parser.add_argument("--subjects", nargs="+", required=True)
     parser.add_argument("--good", type=int, default=200, help="good pairs of each level")
     parser.add_argument("--bad", type=int, default=10, help="bad pairs of each kind and level")
+    parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args()
     model = load_model(chosen.model, compiled=False)
     config = load_config(find_model(chosen.model) / "config.yaml")
@@ -121,24 +126,23 @@ def main() -> None:
         data = replace(config.data, root=chosen.root, cache=cache)
         subjects = [load_slices(data, subject) for subject in chosen.subjects]
 
-    def flagged(kind: str, level: str, count: int, say: Callable[[list[str]], object]) -> int:
-        lines = []
+    def flagged(kind: str, level: str, count: int) -> str:
+        lines = Counter[str]()
+        doubtful = 0
         for number in range(count):
-            slices = subjects[number % len(subjects)]
-            lines.append(warnings_of(model, *draw(kind, level, slices, number, config.data.spacing[0])))
-            say(lines[-1])
-        return sum(map(bool, lines))
+            pair = draw(
+                kind, level, subjects[number % len(subjects)], number, chosen.seed, config.data.spacing[0]
+            )
+            found = warnings_of(model, *pair)
+            doubtful += bool(found)
+            lines.update(re.sub(r"-?[0-9.]+", "#", line.split(": ", 1)[1])[:40] for line in found)
+        return f"{kind}, {level}: {doubtful} of {count} {dict(lines)}"
 
     for level in LEVELS:
-        print(
-            f"good, {level}: {flagged('good', level, chosen.good, lambda lines: lines and print(lines))} of {chosen.good}"
-        )
+        print(flagged("good", level, chosen.good), flush=True)
     for kind in KINDS:
         for level in LEVELS:
-            print(
-                f"{kind}, {level}: {flagged(kind, level, chosen.bad, lambda _: None)} of {chosen.bad}",
-                flush=True,
-            )
+            print(flagged(kind, level, chosen.bad), flush=True)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@ images by (left out where it does not improve it), and under each modality's nam
     similarity          the least correlation, in the brain, of an image with the other one synthesised and warped
     affine_similarity   the same where the non-rigid part is left out
     rim                 the least mean grey value, in [-1, 1], of a shell 4 to 20 mm below the object's outline, where
-                        the skull of a whole head lies, and nothing as dark in a brain without one
+                        the skull of a whole head lies: midway between the validation pairs and air, for brains differ
+                        from one subject to the next, and a skull is nearly as dark as air
     size                the least and the most tissue, in cm2 of a slice or cm3 of a volume
 """
 
@@ -27,8 +28,9 @@ from fire_tf.measures import metrics
 from fire_tf.registration.pair import Alignment, PairModel, Registration, Synthesis, between_canvases
 from fire_tf.registration.quality import similarity
 
-_BEYOND = {"similarity": 2.0, "affine_similarity": 2.0, "rim": 4.0}
-"""A limit lies so many times as far below the last hundredth of the validation pairs as that below the last tenth."""
+_BEYOND = 2.0
+"""The least similarity lies so many times as far below the last hundredth of the validation pairs as that below the last
+tenth."""
 
 _SIZES = 0.6, 1.3  # of the least and the most tissue of the validation pairs
 _SHELLS = (4.0, 8.0, 12.0, 16.0, 20.0)  # mm below the outline
@@ -66,10 +68,10 @@ def learnt(rows: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str, Any]:
     for modality in rows[0]:
         values = {name: np.array([row[modality][name] for row in rows]) for name in rows[0][modality]}
         limits[modality] = {
-            name: round(_beyond(values[name], times), 4)
-            for name, times in _BEYOND.items()
-            if np.isfinite(values[name]).all()
+            name: round(_beyond(values[name]), 4) for name in ("similarity", "affine_similarity")
         }
+        if np.isfinite(values["rim"]).all():
+            limits[modality]["rim"] = round(float(np.percentile(values["rim"], 1) + BACKGROUND) / 2, 4)
         ends = values["size"].min(), values["size"].max()
         limits[modality]["size"] = [
             round(float(part * end), 4) for part, end in zip(_SIZES, ends, strict=True)
@@ -77,9 +79,9 @@ def learnt(rows: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str, Any]:
     return limits
 
 
-def _beyond(values: np.ndarray, times: float) -> float:
+def _beyond(values: np.ndarray) -> float:
     hundredth, tenth = np.percentile(values, (1, 10))
-    return float(hundredth - times * (tenth - hundredth))
+    return float(hundredth - _BEYOND * (tenth - hundredth))
 
 
 def doubts(
