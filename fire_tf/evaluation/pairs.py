@@ -120,7 +120,7 @@ def acquired_pairs(config: DataConfig, split: Split, moving_modality: str) -> It
 
 def _read_labelled(image: Path, labels: Path) -> tuple[Image, Image]:
     """An image and its label map, on the same grid."""
-    pair = read_image(image), read_image(labels, labels=True)
+    pair = read_image(image).cleared(), read_image(labels, labels=True)
     if fault := grid_difference(pair[1], pair[0]):
         raise InputError(f"{labels}: {fault}")
     return pair
