@@ -19,7 +19,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from scipy.ndimage import binary_fill_holes, binary_opening, distance_transform_edt
+from scipy.ndimage import binary_fill_holes, distance_transform_edt
 
 from fire_tf.geometry.canvas import Prepared
 from fire_tf.geometry.images import Image
@@ -108,13 +108,16 @@ def doubts(
         lines += _of_image(found.fixed, names[1], fixed, limits[fixed])
     pair = f"{names[0]} and {names[1]}"
     kind = "affine_similarity" if affine_only else "similarity"
-    for modality, number in ((fixed, "similarity"), (moving, "inverse_similarity")):
-        least = limits[modality][kind]
-        if numbers[number] < least:
-            lines.append(
-                f"{pair}: {number} is {numbers[number]:.2f}, of pairs of the model's kind {least:.2f} or "
-                "more: another modality, anatomy or orientation, or a registration that failed"
-            )
+    low = [
+        f"{number} is {numbers[number]:.2f} ({modality}: at least {limits[modality][kind]:.2f})"
+        for modality, number in ((fixed, "similarity"), (moving, "inverse_similarity"))
+        if numbers[number] < limits[modality][kind]
+    ]
+    if low:
+        lines.append(
+            f"{pair}: {' and '.join(low)}, less than pairs of the model's kind reach: another modality, anatomy or "
+            "orientation, or a registration that failed"
+        )
     if "gain" in limits and _gain(found, numbers) <= limits["gain"]:
         lines.append(
             f"{pair}: synthesis makes them no more similar than they are (by {_gain(found, numbers):.2f}): not "
@@ -175,7 +178,7 @@ def tissue(image: Prepared) -> float:
 def rim(image: Prepared) -> float:
     """The mean grey value, in [-1, 1], of the darkest shell below the outline of the object; NaN where it is too small
     for one, or has no outline."""
-    mask = binary_opening(image.data > _NO_AIR)
+    mask = image.data > _NO_AIR
     if not mask.any() or mask.all():
         return float("nan")
     filled = metrics.brain_mask(mask, 0.0)
