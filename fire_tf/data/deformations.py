@@ -101,6 +101,22 @@ def keep_inside(
     return tf.concat([matrix[:, :n], translation[:, tf.newaxis]], axis=1)
 
 
+def extreme_points(mask: np.ndarray) -> np.ndarray:
+    """The points (k, n) of a mask that lie farthest in k directions, centred; k zeros for an empty one."""
+    directions = _directions(mask.ndim)
+    points = np.argwhere(mask).astype(np.float32) - (np.array(mask.shape, np.float32) - 1) / 2
+    if len(points) == 0:
+        return np.zeros_like(directions)
+    return points[np.argmax(points @ directions.T, axis=0)]
+
+
+def _directions(n: int) -> np.ndarray:
+    """Unit vectors (k, n) all around: towards the surface cells of a 5 x 5 (x 5) block."""
+    cells = np.stack(np.meshgrid(*[np.arange(-2, 3)] * n, indexing="ij"), axis=-1).reshape(-1, n)
+    surface = cells[np.abs(cells).max(axis=1) == 2].astype(np.float32)
+    return surface / np.linalg.norm(surface, axis=1, keepdims=True)
+
+
 def control_shape(canvas: Sequence[int], control_points: int) -> tuple[int, ...]:
     """Size of the control grid: one interval in voxels for all axes, and one control beyond each end."""
     step = max(canvas) / control_points

@@ -222,7 +222,9 @@ def test_the_page_and_the_table_of_a_cohort_have_them(scans: Path) -> None:
     assert found["two"].count("; ") == 1
     page = (scans / "c_summary.html").read_text()
     assert "2 pairs, 0 failed, 1 doubtful" in page
-    assert page.index("<h2>two</h2>") < page.index("other.nii.gz: similarity is -") < page.index("<h2>one</h2>")
+    assert (
+        page.index("<h2>two</h2>") < page.index("other.nii.gz: similarity is -") < page.index("<h2>one</h2>")
+    )
     odd = Row("odd", Path("a"), Path("b"), numbers={"similarity": 0.9, "warnings": ["b: is <odd>"]})
     dull = Row("dull", Path("a"), Path("b"), numbers={"similarity": 0.1, "warnings": []})
     page = cohort_page([dull, odd], "c_")
