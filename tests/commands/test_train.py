@@ -114,6 +114,7 @@ def test_a_run_folder_holds_what_the_readme_says(config: Path, run: Path) -> Non
         "config.yaml",
         "metrics.csv",
         "model",
+        "pictures",
         "tensorboard",
     ]
     assert load_config(run / "config.yaml") == load_config(config)
