@@ -99,8 +99,12 @@ def register_pair(
         role = {"moving": "b", "fixed": "a"}
     image_of = {role[name]: image.data[np.newaxis, ..., np.newaxis] for name, image in on_canvas.items()}
     out = model.estimate_pair(image_of["a"], image_of["b"])
-    forward = world_maps(canvas_map(out, role["moving"], role["fixed"]), on_canvas["moving"], on_canvas["fixed"])
-    inverse = world_maps(canvas_map(out, role["fixed"], role["moving"]), on_canvas["fixed"], on_canvas["moving"])
+    forward = world_maps(
+        canvas_map(out, role["moving"], role["fixed"]), on_canvas["moving"], on_canvas["fixed"]
+    )
+    inverse = world_maps(
+        canvas_map(out, role["fixed"], role["moving"]), on_canvas["fixed"], on_canvas["moving"]
+    )
     return Registration(
         to_moving=forward[0],
         affine_to_moving=forward[1],

@@ -49,7 +49,9 @@ class Watch(tf.keras.callbacks.Callback):
             logs |= {f"val_{name}": value for name, value in seen._asdict().items()}
             logs["val_collapsed"] = float(len(found))
         if pictures:
-            title = f"step {int(self.run.step)}: mutual information {seen.mi:.3f}, before {seen.mi_before:.3f}"
+            title = (
+                f"step {int(self.run.step)}: mutual information {seen.mi:.3f}, before {seen.mi_before:.3f}"
+            )
             draw_pairs(pictures, title, self.run.picture)
             image = tf.io.decode_png(tf.io.read_file(str(self.run.picture)), channels=3)
             with self._events.as_default(step=epoch):
@@ -64,12 +66,14 @@ class Watch(tf.keras.callbacks.Callback):
             if sign not in self.run.warned:
                 self.run.warned.add(sign)
                 with tqdm.external_write_mode(file=sys.stderr):  # not into the progress bar
-                    warnings.warn(f"{self.run.folder}: step {int(self.run.step)}: {line}", Doubt, stacklevel=2)
+                    warnings.warn(
+                        f"{self.run.folder}: step {int(self.run.step)}: {line}", Doubt, stacklevel=2
+                    )
 
 
 class MetricsLog(tf.keras.callbacks.Callback):
-    """Appends one row per epoch to ``metrics.csv``: step, stage, seconds, every loss term and its ``val_`` twin, and what
-    `Watch` found."""
+    """Appends one row per epoch to ``metrics.csv``: step, stage, seconds, every loss term, its ``val_`` twin, and the
+    numbers of `Watch`."""
 
     def __init__(self, run: Run, stage: str):
         super().__init__()

@@ -12,8 +12,9 @@ from fire_tf.training.observation import Observation
 PATIENCE = 3
 """Validations that a network may take to show that it learns."""
 
-# Of trainings that went well none came near these, and those that collapsed stayed beyond (docs/training.md).
-_CONTRAST, _CORRELATION, _OUTSIDE, _DEAD = 0.2, 0.2, 25.0, 50.0
+_FLAT = 0.1  # of the real images' contrast: less is the mean image, whatever that correlates with
+_PALE, _ALIKE = 0.3, 0.2  # contrast, correlation: images that show little, and that little is wrong
+_OUTSIDE, _DEAD = 25.0, 50.0  # %
 
 
 def validations_of(stages: tuple[Stage, ...], every: int, stage: Stage, epoch: int) -> dict[str, int]:
@@ -37,7 +38,7 @@ def signs(seen: Observation, validations: Mapping[str, int], names: tuple[str, s
     if validations["synthesis"] >= PATIENCE:
         for role, name in zip("ab", names, strict=True):
             contrast, alike = getattr(seen, f"contrast_{role}"), getattr(seen, f"correlation_{role}")
-            if contrast < _CONTRAST and alike < _CORRELATION:
+            if contrast < _FLAT or (contrast < _PALE and alike < _ALIKE):
                 found[f"mean {role}"] = (
                     f"F gives the mean image for every pair: synthesised {name} has {100 * contrast:.0f} % of the "
                     f"contrast of real {name} and correlates with it by {alike:.2f}"

@@ -6,11 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from scipy.ndimage import binary_erosion
 
 from fire_tf.geometry.grey_values import BACKGROUND
 from fire_tf.geometry.reading import pull
 from fire_tf.measures import metrics
-from fire_tf.measures.collapse import Contrast, dead_percent, outside_percent
+from fire_tf.measures.collapse import Contrast, dead_percent, outside_percent, relative_contrast
 from fire_tf.measures.grey_values import correlation
 from fire_tf.measures.mutual_information import MutualInformation
 from fire_tf.model.fire import FIRE
@@ -20,19 +21,19 @@ from fire_tf.registration.pair import canvas_map
 PICTURED = 2
 """How many of the pairs are drawn, the first ones."""
 
+_RIM = 2  # voxels
 _DEAD = 1e-3  # of features of images in [-1, 1]
 
 
 class Observation(NamedTuple):
-    """Means over the pairs, and over both directions where it does not say otherwise; all in the tissue of the image that
-    is warped onto, as in ``P_qc.json``.
+    """Means over pairs and both directions, in the tissue of the image that is warped onto, unless it says otherwise.
 
-    mi, mi_before: mutual information (nats) of it and the other image, warped, and as it lies. consistency_mm: mean
-    distance between a point and where both transforms take it. folded, outside: % of voxels with a Jacobian
-    determinant of 0 or less, and of those read from outside the canvas. contrast_a, contrast_b: that of the synthesised
-    images of a modality, a part of that of the real ones (`fire_tf.measures.collapse.Contrast`). correlation_a,
-    correlation_b: of the synthesised image, warped, and the real one. dead_features: % of G's channels that do not
-    depend on the image, in the first batch.
+    mi, mi_before: mutual information (nats) of it with the other image, warped, and as that lies. consistency_mm: mean
+    distance between a point and where both transforms take it, one after the other. folded, outside: % of voxels with
+    a Jacobian determinant of 0 or less, and of voxels that are read from outside the canvas. contrast_a, contrast_b:
+    that of the synthesised images of a modality as a part of that of the real ones
+    (`fire_tf.measures.collapse.relative_contrast`); correlation_a, correlation_b: between the two, warped onto each
+    other; all four without the tissue's rim. dead_features: % of G's channels that no image of the first batch changes.
     """
 
     mi: float
@@ -73,8 +74,7 @@ def observe(
                 pictures.append(pair.picture(spacing, model.preprocessing))
     means = {name: _mean([row[name] for row in rows]) for name in rows[0]}
     for name in "ab":
-        real = contrasts[name].value()
-        means[f"contrast_{name}"] = contrasts[f"synth_{name}"].value() / real if real else float("nan")
+        means[f"contrast_{name}"] = relative_contrast(contrasts[f"synth_{name}"], contrasts[name])
     return Observation(**means, dead_features=dead), pictures
 
 
@@ -85,6 +85,7 @@ class _Pair:
         self.images = {"a": a, "b": b}
         self.synthesised = {name: out[f"synth_{name}"][place, ..., 0] for name in "ab"}
         self.tissue = {name: metrics.brain_mask(image, BACKGROUND) for name, image in self.images.items()}
+        self.inside = {name: _inside(mask) for name, mask in self.tissue.items()}
         # By the image that is warped onto.
         self.maps = {"a": canvas_map(out, "b", "a", place), "b": canvas_map(out, "a", "b", place)}
         self.positions = {name: metrics.map_positions(phi, a.shape) for name, phi in self.maps.items()}
@@ -97,9 +98,9 @@ class _Pair:
     def _onto(self, fixed: str, moving: str, spacing: Sequence[float]) -> dict[str, float]:
         tissue, positions = self.tissue[fixed], self.positions[fixed]
         read = positions[tissue]
-        target = self.images[fixed][tissue]
-        information = MutualInformation(target)
-        synthesis = pull(self.synthesised[fixed], read, outside=BACKGROUND)
+        information = MutualInformation(self.images[fixed][tissue])
+        inside = self.inside[fixed]
+        synthesis = pull(self.synthesised[fixed], positions[inside], outside=BACKGROUND)
         return {
             "mi": information(pull(self.images[moving], read, outside=BACKGROUND))[0],
             "mi_before": information(self.images[moving][tissue])[0],
@@ -108,14 +109,14 @@ class _Pair:
             ),
             "folded": metrics.folded_percent(metrics.jacobian_determinant(positions), tissue),
             "outside": outside_percent(read, tissue.shape),
-            "correlation": _correlation(synthesis, target),
+            "correlation": _correlation(synthesis, self.images[fixed][inside]),
         }
 
     def add_to(self, contrasts: Mapping[str, Contrast]) -> None:
         for name, other in ("ab", "ba"):
-            contrasts[name].add(self.images[name], self.tissue[name])
+            contrasts[name].add(self.images[name], self.inside[name])
             # In the other image's place, from which it was synthesised.
-            contrasts[f"synth_{name}"].add(self.synthesised[name], self.tissue[other])
+            contrasts[f"synth_{name}"].add(self.synthesised[name], self.inside[other])
 
     def picture(self, spacing: Sequence[float], preprocessing: Mapping[str, str]) -> RegistrationPicture:
         """A, warped onto B."""
@@ -130,10 +131,16 @@ class _Pair:
         )
 
 
+def _inside(tissue: np.ndarray) -> np.ndarray:
+    """Tissue without its rim, whose fading into the background a mere silhouette has too; all of it if it is thin."""
+    inside = binary_erosion(tissue, iterations=_RIM)
+    return inside if 2 * inside.sum() > tissue.sum() else tissue
+
+
 def _correlation(one: np.ndarray, other: np.ndarray) -> float:
     """0 where one of the two is the same everywhere."""
     everywhere = np.ones(one.shape, bool)
-    return correlation(one, other, everywhere) if one.std() and other.std() else 0.0
+    return correlation(one, other, everywhere) if np.ptp(one) and np.ptp(other) else 0.0
 
 
 def _mean(values: Sequence[float]) -> float:

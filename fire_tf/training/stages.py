@@ -16,7 +16,9 @@ from fire_tf.training.progress import Run, compile_for
 
 VALIDATION_SEED = 10_007  # added to the config's seed: validation draws are fixed and differ from training's
 
-_UNWATCHED = "no validation split: no validation losses and pictures, and a training that collapses is not noticed"
+_UNWATCHED = (
+    "no validation split: no validation losses and pictures, and a training that collapses is not noticed"
+)
 
 
 def _pairs(config: Config, stage: Stage, split: str, seed: int) -> Pairs:
