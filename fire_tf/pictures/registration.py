@@ -83,6 +83,25 @@ def _show_warnings(figure: Figure, warnings: Sequence[str]) -> None:
     )
 
 
+def draw_pairs(pairs: Sequence[RegistrationPicture], title: str, path: Path) -> None:
+    """A row for each pair of 2D images, three for volumes, cut as in `draw_registration`: moving, fixed and warped
+    image, both synthesised images, and warped and fixed mixed."""
+    cuts = [(pair, _planes(brain_mask(pair.fixed, _BACKGROUND), pair.spacing)) for pair in pairs]
+    count = sum(len(planes) for _, planes in cuts)
+    figure = Figure(figsize=(15, 2.7 * count + 0.3), layout="constrained")
+    figure.suptitle(title, fontsize=10)
+    rows = iter(figure.subplots(count, 6, squeeze=False))
+    for pair, planes in cuts:
+        warped = pull(pair.moving, pair.positions, outside=_BACKGROUND)
+        for plane in planes:
+            panels = next(rows)
+            for panel, (name, image) in zip(panels, _images(pair, warped).items(), strict=False):
+                show_slice(panel, plane.cut(image), name, plane.aspect)
+            turns = _checkerboard(plane.cut(warped), plane.cut(pair.fixed))
+            show_slice(panels[5], turns, "warped and fixed in turns", plane.aspect)
+    save(figure, path)
+
+
 def _images(shown: RegistrationPicture, warped: np.ndarray) -> dict[str, np.ndarray]:
     moving, fixed = shown.names
     return {
