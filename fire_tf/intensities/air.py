@@ -24,7 +24,10 @@ ON_BORDER, ON_NOISY_BORDER, COMMON = 0.5, 0.75, 0.1  # parts of the border and o
 BOTH_SIDES = 0.15  # part of the tissue that is darker than air where air lies in its midst
 PADDED, SURROUNDED, DARKER, RIM, GAP = 0.005, 0.05, 0.03, 0.1, 0.3  # see `unpadded`
 SPIKE, SPIKES, FEW = 0.4, 3e-4, 3  # see `without_spikes`
-DARK = 0.35  # part of the range above air up to which the rim of a hole is dark
+DARK, RIM_DARK = (
+    0.5,
+    75,
+)  # part of the range above air up to which grey is dark, and % of a hole's rim that is so
 FARTHEST, EXTREME = 3.0, 0.02  # see `find_air`
 
 
@@ -54,22 +57,21 @@ def fill_outside(data: np.ndarray) -> tuple[np.ndarray, float]:
     """The image with air in the place of the NaN that lie outside the object, and the grey value that they were given;
     the NaN of the object stay.
 
-    Outside is what hangs together with the border, by way of air too, and a hole whose rim is dark, as of a ventricle
-    that was 0 before all 0 were made NaN.
+    Outside are those that hang together with the border, and holes whose rim is dark: in the midst of air, or of a
+    ventricle that was 0 before all 0 were made NaN.
     """
     missing = np.isnan(data)
     rest = data[np.isfinite(data)]
     if not rest.size or not missing.any():
         return data, float("nan")
     everywhere = generate_binary_structure(data.ndim, data.ndim)
-    value, reach, _ = find_air(np.where(np.isfinite(data), data, _lowest(np.sort(rest))))
-    is_air = missing | (np.abs(data - value) <= reach)
-    reached = binary_propagation(is_air & _on_border(data.shape), everywhere, mask=is_air)
+    value = find_air(np.where(np.isfinite(data), data, _lowest(np.sort(rest)))).value
+    reached = binary_propagation(missing & _on_border(data.shape), everywhere, mask=missing)
     bright = value + DARK * (np.percentile(rest, 99) - value)
     holes, count = label(missing & ~reached, everywhere)
     for hole in (holes == number for number in range(1, count + 1)):
         rim = binary_dilation(hole, everywhere) & ~hole
-        reached |= hole & (np.median(data[rim]) <= bright)
+        reached |= hole & (np.percentile(data[rim], RIM_DARK) <= bright)
     return np.where(missing & reached, value, data), float(value)
 
 

@@ -29,8 +29,7 @@ def fill_outside(data: tf.Tensor) -> tf.Tensor:
 
     def filled() -> tf.Tensor:
         air = _find_air(tf.where(tf.math.is_finite(data), data, _lowest(rest)))
-        is_air = missing | (tf.abs(data - air.value) <= air.reach)
-        return tf.where(missing & _reached(_on_border(data), is_air), air.value, data)
+        return tf.where(_reached(_on_border(data), missing), air.value, data)
 
     return tf.cond(tf.reduce_any(missing) & (tf.size(rest) > 0), filled, lambda: data)
 
