@@ -18,6 +18,9 @@ from fire_tf.data.cache import load_split
 from fire_tf.data.dataset import build_dataset
 from fire_tf.evaluate import main as evaluate
 from fire_tf.evaluation.drawn_pairs import draw_pairs
+from fire_tf.evaluation.methods import TrainedModel
+from fire_tf.evaluation.pairs import acquired_pairs
+from fire_tf.evaluation.slicewise import SliceBySlice
 from fire_tf.files.doubts import Doubt
 from fire_tf.files.errors import InputError
 from fire_tf.geometry.canvas import prepare
@@ -187,6 +190,16 @@ def test_slices_are_paired_by_the_rows_of_a_manifest(root: Path, tmp_path: Path,
             )
     with pytest.raises(InputError, match=r"the split 'train' holds no image with enough tissue"):
         load_split(replace(flat, min_tissue=0.9), "train")
+
+
+def test_pairs_of_slices_are_scored_as_slices(root: Path, tmp_path: Path, config: DataConfig) -> None:
+    flat = replace(sliced(root, tmp_path, config), labels_a="T1", labels_b="FLAIR")  # whole numbers too
+    first, second = acquired_pairs(flat, "test", "T1")
+    assert (first.name, second.name, first.ndim) == ("s3-0", "s3-1", 2)
+    assert first.moving_labels.shape != first.fixed_labels.shape
+    model = KnownModel(CANVAS[:2], (5.0, 5.0))
+    affine, whole = SliceBySlice(TrainedModel(model))(first)
+    assert (affine.method, whole.method) == ("FIRE affine", "FIRE")
 
 
 def test_the_slices_of_volumes_are_no_pairs(root: Path, config: DataConfig) -> None:
