@@ -9,7 +9,7 @@ import numpy as np
 
 from fire_tf.data.subjects import SubjectFiles
 from fire_tf.files.doubts import Doubt
-from fire_tf.geometry.grey_values import BACKGROUND
+from fire_tf.intensities.grey_values import BACKGROUND
 from fire_tf.measures.mutual_information import MutualInformation
 
 _STEPS = (2, 4)  # voxels that one image is shifted by, along every axis and diagonal

@@ -28,12 +28,12 @@ from fire_tf.data.unaligned import prepare_unaligned
 from fire_tf.files.errors import InputError
 from fire_tf.files.outputs import check_writable, write_file
 from fire_tf.geometry.canvas import canvas_grid, resample
-from fire_tf.geometry.grey_values import foreground, normalise
 from fire_tf.geometry.images import Image, grid_difference, read_frames, read_image
 from fire_tf.geometry.nifti import open_image
 from fire_tf.geometry.stacks import slices_last
+from fire_tf.intensities.grey_values import foreground, normalise
 
-_FORMAT = 1  # raise when the arrays of a cached subject come to mean something else
+_FORMAT = 2  # raise when the arrays of a cached subject come to mean something else
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def _hash(value: list) -> str:
 
 def _prepare(config: DataConfig, files: SubjectFiles) -> dict[str, np.ndarray]:
     """All images and the labels on one canvas: that of the first image."""
-    first, second = as_read = read_image(files.a), read_image(files.b)
+    first, second = as_read = read_image(files.a).cleared(), read_image(files.b).cleared()
     if config.slice_axis == "thickest":
         first = slices_last(first)
     if len(config.canvas) == 3 and first.data.shape[2] == 1:
@@ -167,7 +167,7 @@ def _prepare(config: DataConfig, files: SubjectFiles) -> dict[str, np.ndarray]:
             raise InputError(f"{labels.path}: {faults[0]}")
         arrays["labels"] = samples(resample(labels, affine, shape, nearest=True))
     if files.phases is not None:
-        frames = read_frames(files.phases)
+        frames = (frame.cleared() for frame in read_frames(files.phases))
         arrays["phases"] = np.stack([normalised(on_canvas(frame)) for frame in frames], axis=1)
     spacing = np.linalg.norm(affine[:3, :3], axis=0)[:n]
     return {**arrays, "slices": slices, "affine": affine, "spacing": spacing}

@@ -31,7 +31,7 @@ from fire_tf.config.schema import DataConfig, DeformationConfig, ShadingConfig
 from fire_tf.data import deformations
 from fire_tf.data.cache import SubjectArrays, load_split
 from fire_tf.data.shading import draw_shading, shade
-from fire_tf.geometry.grey_values import BACKGROUND
+from fire_tf.intensities.grey_values import BACKGROUND
 from fire_tf.networks.spatial import identity_grid, sample_one
 
 _PARALLEL = 2  # elements made at the same time; more would take the cores from training

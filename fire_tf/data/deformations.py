@@ -21,8 +21,8 @@ import tensorflow as tf
 
 from fire_tf.compat.voxelmorph import vxm
 from fire_tf.config.schema import DeformationConfig
-from fire_tf.geometry.grey_values import foreground
 from fire_tf.geometry.point_maps import AffineAfterDisplacement, AffineMap, DisplacementMap
+from fire_tf.intensities.grey_values import foreground
 from fire_tf.networks.spatial import compose_affine, identity_grid, invert_affine, sample_one
 
 _STEEPEST = 0.95  # u is kept from contracting by more than this along any direction: 1 would fold

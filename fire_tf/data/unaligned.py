@@ -10,9 +10,9 @@ from fire_tf.config.schema import DataConfig
 from fire_tf.data.subjects import SubjectFiles
 from fire_tf.files.errors import InputError
 from fire_tf.geometry.canvas import Prepared, prepare
-from fire_tf.geometry.grey_values import foreground
 from fire_tf.geometry.images import read_image
 from fire_tf.geometry.stacks import slices_last
+from fire_tf.intensities.grey_values import foreground
 
 
 def prepare_unaligned(config: DataConfig, files: SubjectFiles) -> dict[str, np.ndarray]:
@@ -34,7 +34,7 @@ def prepare_unaligned(config: DataConfig, files: SubjectFiles) -> dict[str, np.n
 
 
 def _on_its_canvas(config: DataConfig, path: Path) -> Prepared:
-    image = read_image(path)
+    image = read_image(path).cleared()
     if config.slice_axis == "thickest":
         image = slices_last(image)
     if len(config.canvas) == 2 and image.data.shape[2] > 1:

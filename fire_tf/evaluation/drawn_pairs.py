@@ -12,10 +12,10 @@ from fire_tf.data.deformations import draw_map
 from fire_tf.data.label_maps import LabelMaps
 from fire_tf.evaluation.pairs import Pair
 from fire_tf.files.errors import InputError
-from fire_tf.geometry.grey_values import BACKGROUND
 from fire_tf.geometry.images import Image
 from fire_tf.geometry.point_maps import InverseMap, PointMap, grid_points
 from fire_tf.geometry.reading import pull
+from fire_tf.intensities.grey_values import BACKGROUND
 
 
 def label_maps(config: Config, split: Split) -> Iterator[LabelMaps]:

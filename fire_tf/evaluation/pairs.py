@@ -119,7 +119,7 @@ def acquired_pairs(config: DataConfig, split: Split, moving_modality: str) -> It
 
 def _read_labelled(path: Path, labels: Path, *, thickest_last: bool = False) -> tuple[Image, np.ndarray]:
     """An image, and its label map on the same grid, with two axes where it is a single slice."""
-    image, map_ = read_image(path), read_image(labels, labels=True)
+    image, map_ = read_image(path).cleared(), read_image(labels, labels=True)
     if fault := grid_difference(map_, image):
         raise InputError(f"{labels}: {fault}")
     if thickest_last:

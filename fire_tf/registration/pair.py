@@ -99,8 +99,12 @@ def register_pair(
         role = {"moving": "b", "fixed": "a"}
     image_of = {role[name]: image.data[np.newaxis, ..., np.newaxis] for name, image in on_canvas.items()}
     out = model.estimate_pair(image_of["a"], image_of["b"])
-    forward = world_maps(_phi(out, role["moving"], role["fixed"]), on_canvas["moving"], on_canvas["fixed"])
-    inverse = world_maps(_phi(out, role["fixed"], role["moving"]), on_canvas["fixed"], on_canvas["moving"])
+    forward = world_maps(
+        canvas_map(out, role["moving"], role["fixed"]), on_canvas["moving"], on_canvas["fixed"]
+    )
+    inverse = world_maps(
+        canvas_map(out, role["fixed"], role["moving"]), on_canvas["fixed"], on_canvas["moving"]
+    )
     return Registration(
         to_moving=forward[0],
         affine_to_moving=forward[1],
@@ -163,11 +167,14 @@ def _stacked_synthesis(slices: Sequence[Synthesis]) -> Synthesis:
     return replace(slices[0], data=np.stack([one.data for one in slices], axis=-1))
 
 
-def _phi(out: Mapping[str, np.ndarray], source: str, target: str) -> AffineAfterDisplacement:
-    """What the model found from the target's canvas to the source's. Either is "a" or "b"."""
+def canvas_map(
+    out: Mapping[str, np.ndarray], source: str, target: str, place: int = 0
+) -> AffineAfterDisplacement:
+    """What the model found, for the pair at a ``place`` of its batch, from the target's canvas to the source's, in
+    voxels. Either is "a" or "b"."""
     name = f"{source}_to_{target}"
-    displacement = out[f"nonrigid_{name}"][0]
-    affine = AffineMap.centred(out[f"affine_{name}"][0], displacement.shape[:-1])
+    displacement = out[f"nonrigid_{name}"][place]
+    affine = AffineMap.centred(out[f"affine_{name}"][place], displacement.shape[:-1])
     return AffineAfterDisplacement(DisplacementMap(displacement), affine)
 
 

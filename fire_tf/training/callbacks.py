@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import signal
+import sys
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -15,19 +17,67 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from fire_tf.config.schema import Stage
-from fire_tf.model.losses import Losses
-from fire_tf.training.progress import Run
+from fire_tf.files.doubts import Doubt
+from fire_tf.pictures.registration import draw_pairs
+from fire_tf.training.collapse import signs, validations_of
+from fire_tf.training.observation import observe
+from fire_tf.training.progress import COLUMNS, Run
+
+
+class Watch(tf.keras.callbacks.Callback):
+    """Registers the validation pairs at the end of every epoch: numbers that need no labels, a picture of the first
+    two, and a warning where the training has collapsed, once for each sign of it.
+
+    To come before the callbacks that write logs, to which the numbers are added as ``val_*``.
+    """
+
+    def __init__(self, run: Run, stage: Stage, validation: tf.data.Dataset):
+        super().__init__()
+        self.run, self.stage = run, stage
+        self._batches = [(batch["a"], batch["b"]) for batch in validation.as_numpy_iterator()]
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        self._events = tf.summary.create_file_writer(str(self.run.events(self.stage) / "pictures"))
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        config = self.run.config
+        seen, pictures = observe(self.run.model, self._batches, config.data.spacing)
+        validations = validations_of(config.stages, config.validation.every, self.stage, epoch)
+        found = signs(seen, validations, (config.data.modality_a, config.data.modality_b))
+        self._warn(found)
+        if logs is not None:
+            logs |= {f"val_{name}": value for name, value in seen._asdict().items()}
+            logs["val_collapsed"] = float(len(found))
+        if pictures:
+            title = (
+                f"step {int(self.run.step)}: mutual information {seen.mi:.3f}, before {seen.mi_before:.3f}"
+            )
+            draw_pairs(pictures, title, self.run.picture)
+            image = tf.io.decode_png(tf.io.read_file(str(self.run.picture)), channels=3)
+            with self._events.as_default(step=epoch):
+                tf.summary.image("pairs", image[tf.newaxis])
+            self._events.flush()
+
+    def on_train_end(self, logs: Any = None) -> None:
+        self._events.close()
+
+    def _warn(self, found: dict[str, str]) -> None:
+        for sign, line in found.items():
+            if sign not in self.run.warned:
+                self.run.warned.add(sign)
+                with tqdm.external_write_mode(file=sys.stderr):  # not into the progress bar
+                    warnings.warn(
+                        f"{self.run.folder}: step {int(self.run.step)}: {line}", Doubt, stacklevel=2
+                    )
 
 
 class MetricsLog(tf.keras.callbacks.Callback):
-    """Appends one row per epoch to ``metrics.csv``: step, stage, seconds, every loss term and its ``val_`` twin."""
-
-    TERMS = ("loss", *Losses._fields)
+    """Appends one row per epoch to ``metrics.csv``: step, stage, seconds, every loss term, its ``val_`` twin, and the
+    numbers of `Watch`."""
 
     def __init__(self, run: Run, stage: str):
         super().__init__()
         self.run, self.stage = run, stage
-        self.fields = ["step", "stage", "seconds", *self.TERMS, *(f"val_{term}" for term in self.TERMS)]
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self.started = time.perf_counter()
@@ -35,11 +85,12 @@ class MetricsLog(tf.keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         seconds = f"{time.perf_counter() - self.started:.1f}"
         row = {"step": int(self.run.step), "stage": self.stage, "seconds": seconds}
-        row |= {name: f"{float(value):.6g}" for name, value in (logs or {}).items() if name in self.fields}
-        fresh = not self.run.metrics.exists()
-        with self.run.metrics.open("a", newline="") as file:
-            writer = csv.DictWriter(file, self.fields)
-            if fresh:
+        row |= {name: f"{float(value):.6g}" for name, value in (logs or {}).items() if name in COLUMNS}
+        with self.run.metrics.open("a+", newline="") as file:
+            file.seek(0)
+            columns = next(csv.reader(file), None)  # of a run that an earlier version began, in its order
+            writer = csv.DictWriter(file, columns or COLUMNS, extrasaction="ignore")
+            if columns is None:
                 writer.writeheader()
             writer.writerow(row)
 

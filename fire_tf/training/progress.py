@@ -16,7 +16,16 @@ import tensorflow as tf
 from fire_tf.config.schema import Config, Stage
 from fire_tf.files.outputs import write_file, write_together
 from fire_tf.model.fire import FIRE
+from fire_tf.model.losses import Losses
 from fire_tf.model.storage import save_model
+from fire_tf.training.observation import Observation
+
+TERMS = ("loss", *Losses._fields)
+WATCHED = (*Observation._fields, "collapsed")
+"""What is found out about the validation pairs beside the terms; the last is the number of signs of collapse."""
+
+COLUMNS = ("step", "stage", "seconds", *TERMS, *(f"val_{name}" for name in (*TERMS, *WATCHED)))
+"""The columns of ``metrics.csv``."""
 
 _EVERY = 600.0  # seconds between two checkpoints at the most
 
@@ -35,11 +44,17 @@ class Run:
         self.checkpoint = tf.train.Checkpoint(model=model, step=self.step, best=self.best)
         self.manager = tf.train.CheckpointManager(self.checkpoint, str(folder / "checkpoints"), max_to_keep=2)
         self._saved = time.monotonic()
+        self.warned: set[str] = set()  # the signs of collapse that the user was told of
 
     @property
     def metrics(self) -> Path:
         """The table of losses, a row per epoch."""
         return self.folder / "metrics.csv"
+
+    @property
+    def picture(self) -> Path:
+        """The picture of validation pairs at the step reached."""
+        return self.folder / "pictures" / f"step_{int(self.step):06d}.png"
 
     def events(self, stage: Stage) -> Path:
         """The folder of a stage's logs for TensorBoard."""
@@ -79,18 +94,23 @@ class Run:
         self.checkpoint.restore(latest).assert_existing_objects_matched()
         self._cut_rows()
         self._cut_events()
+        for picture in self.picture.parent.glob("step_*.png"):
+            if int(picture.stem.removeprefix("step_")) > int(self.step):
+                picture.unlink()
 
     def _cut_rows(self) -> None:
-        """Take away the rows of epochs that ended behind the step reached."""
+        """Take away the rows of epochs that ended behind the step reached; columns that an earlier version did not
+        write are added, empty."""
         if not self.metrics.is_file():
             return
         with self.metrics.open(newline="") as stream:
             table = csv.DictReader(stream)
-            rows, names = [row for row in table if int(row["step"]) <= int(self.step)], table.fieldnames
+            rows = [row for row in table if int(row["step"]) <= int(self.step)]
+            names = list(dict.fromkeys((*(table.fieldnames or ()), *COLUMNS)))
 
         def write(path: Path) -> None:
             with path.open("w", newline="") as stream:
-                writer = csv.DictWriter(stream, names or [])
+                writer = csv.DictWriter(stream, names)
                 writer.writeheader()
                 writer.writerows(rows)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from functools import partial
 
 import tensorflow as tf
@@ -9,10 +10,15 @@ import tensorflow as tf
 from fire_tf.config.schema import Config, Stage
 from fire_tf.data.dataset import Pairs
 from fire_tf.data.sources.find import find_subjects
-from fire_tf.training.callbacks import Interruption, MetricsLog, Progress
+from fire_tf.files.doubts import Doubt
+from fire_tf.training.callbacks import Interruption, MetricsLog, Progress, Watch
 from fire_tf.training.progress import Run, compile_for
 
 VALIDATION_SEED = 10_007  # added to the config's seed: validation draws are fixed and differ from training's
+
+_UNWATCHED = (
+    "no validation split: no validation losses and pictures, and a training that collapses is not noticed"
+)
 
 
 def _pairs(config: Config, stage: Stage, split: str, seed: int) -> Pairs:
@@ -46,10 +52,14 @@ def train_stage(run: Run, stage: Stage, done: int, quiet: bool, interruption: In
     pairs = _pairs(config, stage, "train", config.seed)
     progress = Progress(run, stage, done, quiet)
     board = tf.keras.callbacks.TensorBoard(run.events(stage), profile_batch=0, write_graph=False)
+    validation = _validation(config, stage)
+    if validation is None and not int(run.step):
+        warnings.warn(f"{run.folder}: {_UNWATCHED}", Doubt, stacklevel=2)
+    watch = [] if validation is None else [Watch(run, stage, validation)]
     fit = partial(
         model.fit,
-        validation_data=_validation(config, stage),
-        callbacks=[MetricsLog(run, stage.name), board, progress, interruption],
+        validation_data=validation,
+        callbacks=[*watch, MetricsLog(run, stage.name), board, progress, interruption],
         verbose=0,
     )
     every = config.validation.every

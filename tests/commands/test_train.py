@@ -14,11 +14,13 @@ from fake_model import brain_like, labels_of
 import fire_tf.training.callbacks
 import fire_tf.training.progress
 import fire_tf.training.run
+import fire_tf.training.stages
 from fire_tf.config.loading import load_config
 from fire_tf.files.errors import InputError
 from fire_tf.model.fire import FIRE
 from fire_tf.model.storage import load_model
 from fire_tf.train import main
+from fire_tf.training.progress import WATCHED
 
 import tensorflow as tf  # isort: skip  (after the package, which quietens it)
 
@@ -114,6 +116,7 @@ def test_a_run_folder_holds_what_the_readme_says(config: Path, run: Path) -> Non
         "config.yaml",
         "metrics.csv",
         "model",
+        "pictures",
         "tensorboard",
     ]
     assert load_config(run / "config.yaml") == load_config(config)
@@ -147,6 +150,44 @@ def test_metrics_have_a_row_per_epoch_and_the_terms_of_its_objective(run: Path) 
                 stage == row["stage"] or (stage, row["stage"]) == ("first", "third")
             )
         assert float(row["val_loss"]) > 0
+
+
+def test_every_validation_measures_and_pictures_what_needs_no_labels(run: Path) -> None:
+    for row in rows(run):
+        assert float(row["val_mi"]) > 0
+        assert float(row["val_mi_before"]) > 0
+        assert float(row["val_consistency_mm"]) >= 0
+        assert 0 <= float(row["val_folded"]) <= 100
+        assert all(row[f"val_{name}"] for name in WATCHED)
+    pictures = sorted(path.name for path in (run / "pictures").iterdir())
+    assert pictures == [f"step_{step:06d}.png" for step in EPOCH_ENDS]
+    for stage, count in (("first", 2), ("second", 2), ("third", 3)):
+        events = logged(run / "tensorboard" / stage)
+        for key in (("pictures", "pairs"), ("validation", "epoch_mi"), ("validation", "epoch_collapsed")):
+            assert events[key] == list(range(count))
+
+
+def test_watching_changes_no_bit_of_the_training(
+    config: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fire_tf.training.stages, "Watch", lambda *args: tf.keras.callbacks.Callback())
+    main(["--config", str(config), "--output", str(tmp_path / "run"), "--quiet"])
+    assert not (tmp_path / "run/pictures").exists()
+    for unwatched, watched in zip(state(load_model(tmp_path / "run")), state(load_model(run)), strict=True):
+        np.testing.assert_array_equal(unwatched, watched)
+
+
+def test_without_a_validation_split_one_line_says_what_is_missing(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sets = ["data.split={train: [s1, s2, s3]}", *(f"stages.{number}.steps=1" for number in range(3))]
+    arguments = [word for value in sets for word in ("--set", value)]
+    main(["--config", str(config), "--output", str(tmp_path / "run"), "--quiet", *arguments])
+    error = capsys.readouterr().err
+    assert error.startswith(f"warning: {tmp_path / 'run'}: no validation split: ")
+    assert error.count("\n") == 1
+    assert not (tmp_path / "run/pictures").exists()
+    assert [row["val_mi"] for row in rows(tmp_path / "run")] == [""] * 3
 
 
 def test_the_model_loads_from_its_run_with_its_optimizers(run: Path) -> None:
@@ -281,10 +322,13 @@ def test_what_lies_behind_the_checkpoint_is_taken_away_and_written_once(
         )
         interrupt(config, folder, 12, monkeypatch)
     assert [int(row["step"]) for row in rows(folder)] == [2, 3, 5, 7, 9, 11]
+    (folder / "pictures/step_000099.png").write_bytes(b"")
     main(["--config", str(config), "--output", str(folder), "--quiet", "--resume"])
     assert rows(folder) == rows(run)
     for stage in ("first", "second", "third"):
         assert logged(folder / "tensorboard" / stage) == logged(run / "tensorboard" / stage)
+    names = [sorted(path.name for path in (one / "pictures").iterdir()) for one in (folder, run)]
+    assert names[0] == names[1]
 
 
 def logged(folder: Path) -> dict[tuple[str, str], list[int]]:
