@@ -1,6 +1,7 @@
 """The train command on three little made-up subjects: what a run leaves, and that resuming one changes nothing."""
 
 import csv
+import json
 import os
 import shutil
 import signal
@@ -188,6 +189,26 @@ def test_without_a_validation_split_one_line_says_what_is_missing(
     assert error.count("\n") == 1
     assert not (tmp_path / "run/pictures").exists()
     assert [row["val_mi"] for row in rows(tmp_path / "run")] == [""] * 3
+
+
+def test_limits_are_learnt_at_the_end_and_can_be_learnt_anew(
+    config: Path, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from fire_tf.training.limits import main as learn
+
+    limits = load_model(run, compiled=False).preprocessing["limits"]
+    assert set(limits) - {"gain"} == {"T1", "FLAIR"}
+    for own in limits.values() if "gain" not in limits else (limits["T1"], limits["FLAIR"]):
+        assert -3 < own["similarity"] < 1
+        assert 0 < own["size"][0] < own["size"][1]
+    copy = tmp_path / "model"
+    shutil.copytree(run / "model", copy)
+    settings = json.loads((copy / "preprocessing.json").read_text())
+    (copy / "preprocessing.json").write_text(json.dumps({**settings, "limits": None}))
+    assert not load_model(copy, compiled=False).preprocessing["limits"]
+    learn(["--model", str(copy)])
+    assert load_model(copy, compiled=False).preprocessing["limits"] == limits
+    assert json.loads(capsys.readouterr().out) == limits
 
 
 def test_the_model_loads_from_its_run_with_its_optimizers(run: Path) -> None:
