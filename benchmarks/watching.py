@@ -1,4 +1,4 @@
-"""What watching the validation pairs (`fire_tf.training.callbacks.Watch`) costs beside the steps between two validations.
+"""What watching validation pairs (`fire_tf.training.callbacks.Watch`) costs beside the steps between two validations.
 
 python benchmarks/watching.py --config t1_flair_2d --set data.root=FOLDER
 """
@@ -42,10 +42,11 @@ def main() -> None:
             model.fit(batches, steps_per_epoch=len(stage.cycle), verbose=0)
             steps, clock = chosen.cycles * len(stage.cycle), Stopwatch()
             model.fit(batches, steps_per_epoch=steps, verbose=0)
-            between = clock.read().cpu_seconds / steps * config.validation.every
+            every = config.validation.every
+            between = clock.read().cpu_seconds / steps * every
             print(
-                f"{stage.name}: watching {costs[1]:.1f} CPU s (the first time {costs[0]:.1f}), {config.validation.every} "
-                f"steps {between:.0f} CPU s: {100 * costs[1] / between:.1f} %",
+                f"{stage.name}: watching {costs[1]:.1f} CPU s (the first time {costs[0]:.1f}), {every} steps "
+                f"{between:.0f} CPU s: {100 * costs[1] / between:.1f} %",
                 flush=True,
             )
 
