@@ -5,8 +5,9 @@
     python -m fire_tf.evaluate --config configs/t1_flair_2d.yaml --table
 
 The pairs are read from a folder (``fire_tf.evaluation.pairs`` says in which form) or drawn: subjects of a split, their
-modality A moved by seeded random deformations. The phases of a heart (source acdc) are pairs as they are: both
-labelled stacks of each patient, registered slice by slice by a 2D model and scored as volumes. Written are
+modality A moved by seeded random deformations. Unaligned subjects (``data.pairing``) are pairs as they are, scored by
+the label map of either image; so are the phases of a heart, both stacks of each patient, registered slice by slice by a
+2D model and scored as volumes. Written are
 ``pairs.csv`` (a row per pair, direction and method), ``labels.csv`` (the same per structure), ``summary.csv``
 (mean and sd) and ``differences.csv`` (FIRE less each baseline, with 95 % intervals); the table is printed.
 
@@ -55,12 +56,12 @@ def _add_pairs(parser: argparse.ArgumentParser) -> None:
         "--split",
         choices=("train", "validate", "test"),
         default="test",
-        help="deform the subjects of this split; the phases of a heart are taken as they are (default: %(default)s)",
+        help="deform the subjects of this split; unaligned ones are taken as they are (default: %(default)s)",
     )
     parser.add_argument(
         "--count",
         type=int,
-        help="with --split: pairs to draw (default: 16; of a table 48, in 3D 24), or hearts (default: all)",
+        help="with --split: pairs to draw (default: 16; of a table 48, in 3D 24), or unaligned ones to take (all)",
     )
     parser.add_argument(
         "--seed", type=int, default=1, help="with --split: seed of the draws (default: %(default)s)"

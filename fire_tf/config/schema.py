@@ -1,14 +1,18 @@
 """What a run is made of: the keys of ``configs/*.yaml``, their types, ranges and defaults.
 
-`fire_tf.config.loading` reads them.
+`fire_tf.config.data_section` has those of the section ``data``; `fire_tf.config.loading` reads them all.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Literal, get_args
 
 from pydantic import ConfigDict, Field
 
+from fire_tf.config.data_section import FROM_SOURCE, fill_absent
+from fire_tf.config.data_section import SPLITS as SPLITS
+from fire_tf.config.data_section import DataConfig as DataConfig
+from fire_tf.config.data_section import Split as Split
 from fire_tf.config.kinds import (
     Count,
     Degrees,
@@ -16,79 +20,18 @@ from fire_tf.config.kinds import (
     Fraction,
     Natural,
     NotNegative,
-    Number,
-    PerAxis,
     Positive,
     Range,
     Shear,
     UserPath,
-    Voxels,
     Whole,
     within,
 )
-from fire_tf.config.messages import nearest
 from fire_tf.files.errors import InputError
 
-Split = Literal["train", "validate", "test"]
 Group = Literal["affine", "nonrigid", "synthesis"]
 Objective = Literal["aligned", "known", "paper"]
 Organ = Literal["heads", "hearts"]
-SPLITS: tuple[Split, ...] = get_args(Split)
-
-_FROM_SOURCE: Any = None  # a default that follows from `DataConfig.source`, for __post_init__ to fill in
-
-
-@dataclass(frozen=True)
-class DataConfig:
-    """Which images, and the grid on which the model sees them.
-
-    A path is relative to the folder that the command is run in. ``spacing`` (mm) and ``canvas`` (voxels) have
-    one entry per spatial axis in RAS order; in a file a single number stands for all axes.
-    """
-
-    source: Literal["folders", "manifest", "phantom", "mrbrains", "acdc"]
-    # folders: holds one folder per subject; manifest: what its paths are relative to; mrbrains, acdc: the
-    # challenge's data as they were unpacked
-    root: UserPath | None = None
-    manifest: UserPath | None = None  # CSV of pairs
-    modality_a: str = "T1"  # folders: SUBJECT/T1.nii.gz; mrbrains: T1, IR or FLAIR; acdc: ED or ES
-    modality_b: str = "FLAIR"
-    labels: str | None = None  # folders: SUBJECT/seg.nii.gz; mrbrains and acdc know their own
-    structures: dict[Whole, str] = field(default_factory=dict)  # label value -> name
-    split: dict[str, tuple[str, ...]] = field(default_factory=dict)  # subjects; absent means the source's own
-    ndim: Literal[2, 3] = 2
-    spacing: PerAxis[Positive] = (1.28,)
-    canvas: PerAxis[Voxels] = (192,)
-    min_tissue: Fraction = 0.05  # 2D: slices whose tissue fills a smaller fraction of the canvas are left out
-    percentile: Annotated[Number, within(50, 100)] = 99.5  # of the tissue, becomes +1
-    cache: UserPath = "cache"
-    phantom_subjects: Count = 8  # source phantom: how many to generate
-    # whether A and B of a subject lie on each other; those of acdc are two phases of a beat and do not
-    pairing: Literal["registered", "unaligned"] = _FROM_SOURCE
-    # the axis of a volume in RAS order that its slices are counted along; by default thickest for acdc, else last
-    slice_axis: Literal["last", "thickest"] = _FROM_SOURCE
-
-    def __post_init__(self) -> None:
-        for name in ("spacing", "canvas"):
-            object.__setattr__(self, name, _per_axis(name, getattr(self, name), self.ndim))
-        for name in self.split:
-            if name not in SPLITS:
-                raise ValueError(f"split.{name}: unknown key; nearest known: {nearest(name, SPLITS)}")
-        object.__setattr__(self, "split", {name: tuple(self.split.get(name, ())) for name in SPLITS})
-        owner: dict[str, str] = {}
-        for name, subjects in self.split.items():
-            for subject in subjects:
-                if owner.setdefault(subject, name) != name:
-                    raise ValueError(f"split: {subject!r} is in {owner[subject]} and in {name}")
-        needed = {"manifest": "manifest", "phantom": None}.get(self.source, "root")
-        if needed and getattr(self, needed) is None:
-            raise ValueError(f"{needed}: missing, source {self.source} needs it")
-        if self.labels is not None and self.source in ("mrbrains", "acdc"):
-            raise ValueError(f"labels: source {self.source} knows its own, leave the key out")
-        own = "unaligned" if self.source == "acdc" else "registered"
-        if self.pairing not in (None, own):
-            raise ValueError(f"pairing: source {self.source} has {own} images, got {self.pairing}")
-        _fill(self, pairing=own, slice_axis="thickest" if self.source == "acdc" else "last")
 
 
 @dataclass(frozen=True)
@@ -241,8 +184,8 @@ class Config:
     validation: ValidationConfig = ValidationConfig()
     threads: Count | None = None  # None: TensorFlow chooses
     deterministic: Flag = False  # two runs end in the same weights, bit for bit; slower
-    search: Organ = _FROM_SOURCE  # that refines what the model finds; by default hearts for acdc, else heads
-    ants: Organ = _FROM_SOURCE  # the settings of the baseline; likewise
+    search: Organ = FROM_SOURCE  # that refines what the model finds; by default hearts for acdc, else heads
+    ants: Organ = FROM_SOURCE  # the settings of the baseline; likewise
 
     def __post_init__(self) -> None:
         if not self.name or Path(self.name).name != self.name:
@@ -255,35 +198,28 @@ class Config:
         if len(set(names)) != len(names):
             raise ValueError(f"stages: expected different names, got {', '.join(names)}")
         organ: Organ = "hearts" if self.data.source == "acdc" else "heads"
-        _fill(self, search=organ, ants=organ)
+        fill_absent(self, search=organ, ants=organ)
 
     def check_trainable(self) -> None:
-        """Raise InputError for a stage whose objective and deformation do not go together.
+        """Raise InputError for a stage whose objective goes together neither with the pairs nor with the deformation.
 
         Not at reading: a trained model is measured with deformations of any kind.
         """
         for place, stage in enumerate(self.stages):
-            deformed = stage.deform and self.deformation != DeformationConfig()
-            fault = None
-            if stage.objective == "aligned" and deformed:
-                fault = "objective aligned compares images that lie on each other, give deform: false"
-            elif stage.objective == "known" and not deformed:
-                cause = "deformation draws none" if stage.deform else "deform is false"
-                fault = f"objective known learns the drawn deformation, and {cause}"
-            if fault is not None:
-                raise InputError(f"config {self.name}: stages[{place}].deform: {fault}")
+            if fault := self._fault(stage):
+                raise InputError(f"config {self.name}: stages[{place}].{fault}")
 
-
-def _per_axis(name: str, values: tuple[float, ...], ndim: int) -> tuple[float, ...]:
-    if len(values) == 1:
-        return values * ndim
-    if len(values) != ndim:
-        raise ValueError(f"{name}: expected {ndim} numbers (ndim), got {list(values)}")
-    return values
-
-
-def _fill(section: object, **defaults: Any) -> None:
-    """Give the keys of a frozen section that are absent a value."""
-    for name, value in defaults.items():
-        if getattr(section, name) is None:
-            object.__setattr__(section, name, value)
+    def _fault(self, stage: Stage) -> str:
+        """The key of a stage that cannot train, and why; nothing where it can."""
+        deformed = stage.deform and self.deformation != DeformationConfig()
+        if stage.objective == "aligned" and self.data.pairing == "unaligned" and not self.data.cine:
+            return (
+                "objective: aligned compares A with B where they lie, and these pairs are unaligned (data.pairing); "
+                "paper needs no alignment"
+            )
+        if stage.objective == "aligned" and deformed:
+            return "deform: objective aligned compares images that lie on each other, give deform: false"
+        if stage.objective == "known" and not deformed:
+            cause = "deformation draws none" if stage.deform else "deform is false"
+            return f"deform: objective known learns the drawn deformation, and {cause}"
+        return ""

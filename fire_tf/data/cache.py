@@ -1,6 +1,6 @@
 """Subjects on disk, and a cache of them that is ready to train on.
 
-A subject is one co-registered pair, or the phases of a beating heart. Its images are read, resampled and
+A subject is a pair, co-registered or not, or the phases of a beating heart. Its images are read, resampled and
 normalised once and kept as an uncompressed ``SUBJECT-KIND-STATE.npz`` in the cache folder: KIND is a hash of the
 files' places and of everything in the config that shapes the arrays, STATE one of the files' sizes and times of
 change. A changed input or setting therefore misses the cache, and of a KIND the last STATE alone is kept.
@@ -21,27 +21,29 @@ from zipfile import BadZipFile
 import numpy as np
 
 from fire_tf.config.schema import SPLITS, DataConfig
+from fire_tf.data.alignment import doubt_alignment
 from fire_tf.data.sources.find import find_subjects
 from fire_tf.data.subjects import SubjectFiles
+from fire_tf.data.unaligned import prepare_unaligned
 from fire_tf.files.errors import InputError
 from fire_tf.files.outputs import check_writable, write_file
 from fire_tf.geometry.canvas import canvas_grid, resample
-from fire_tf.geometry.grey_values import foreground, normalise
 from fire_tf.geometry.images import Image, grid_difference, read_frames, read_image
 from fire_tf.geometry.nifti import open_image
 from fire_tf.geometry.stacks import slices_last
+from fire_tf.intensities.grey_values import foreground, normalise
 
-_FORMAT = 1  # raise when the arrays of a cached subject come to mean something else
+_FORMAT = 2  # raise when the arrays of a cached subject come to mean something else
 
 
 @dataclass(frozen=True)
 class SubjectArrays:
     """A prepared subject: s samples, the slices that hold enough tissue in 2D, the one volume in 3D.
 
-    a, b: (s, *canvas) float16 in [-1, 1], background -1. labels: (s, *canvas) unsigned, or None (always for a
-    cine, whose images do not share any). phases: (s, p, *canvas) as a and b, every phase of a beat, or None.
+    a, b: (s, *canvas) float16 in [-1, 1], background -1. labels: (s, *canvas) unsigned, or None (always for
+    unaligned images, which do not share any). phases: (s, p, *canvas) as a and b, every phase of a beat, or None.
     slices: (s,) index of each slice in the RAS volume (0 in 3D). affine: (4, 4), voxel of the canvas (and
-    slice) -> world mm, RAS+. spacing: (n,) mm.
+    slice) of a -> world mm, RAS+. spacing: (n,) mm.
     """
 
     subject: str
@@ -77,13 +79,16 @@ def load_subject(config: DataConfig, files: SubjectFiles) -> SubjectArrays:
     arrays = _stored(cached)
     if arrays is None:
         check_writable(folder)
-        arrays = fresh = _prepare(config, files)
+        each_alone = config.pairing == "unaligned" and not config.cine
+        arrays = fresh = prepare_unaligned(config, files) if each_alone else _prepare(config, files)
         # Another process may have stored what the files hold now: nothing that is older may take its place.
         if _stamps(files) != stamps:
             raise InputError(f"{files.a}: it, or a file that belongs to it, changed while it was read")
         write_file(cached, lambda beside: np.savez(beside, **fresh))
         for outdated in set(folder.glob(f"{escape(kind)}-*.npz")) - {cached}:
             outdated.unlink(missing_ok=True)
+        if config.pairing == "registered":
+            doubt_alignment(fresh["a"], fresh["b"], files)
     labels, phases = arrays.pop("labels", None), arrays.pop("phases", None)
     return SubjectArrays(subject=files.subject, labels=labels, phases=phases, **arrays)
 
@@ -100,7 +105,7 @@ def _stored(path: Path) -> dict[str, np.ndarray] | None:
 def _settings(config: DataConfig, files: SubjectFiles) -> list:
     """What shapes the arrays, and which files they are made of: two data sets may share a cache and names."""
     shaped = [config.canvas, config.spacing, config.min_tissue, config.percentile, config.slice_axis]
-    names = [config.modality_a, config.modality_b, config.labels]
+    names = [config.modality_a, config.modality_b, config.labels, config.pairing]
     return [
         _FORMAT,
         *shaped,
@@ -128,7 +133,7 @@ def _hash(value: list) -> str:
 
 def _prepare(config: DataConfig, files: SubjectFiles) -> dict[str, np.ndarray]:
     """All images and the labels on one canvas: that of the first image."""
-    first, second = as_read = read_image(files.a), read_image(files.b)
+    first, second = as_read = read_image(files.a).cleared(), read_image(files.b).cleared()
     if config.slice_axis == "thickest":
         first = slices_last(first)
     if len(config.canvas) == 3 and first.data.shape[2] == 1:
@@ -162,7 +167,7 @@ def _prepare(config: DataConfig, files: SubjectFiles) -> dict[str, np.ndarray]:
             raise InputError(f"{labels.path}: {faults[0]}")
         arrays["labels"] = samples(resample(labels, affine, shape, nearest=True))
     if files.phases is not None:
-        frames = read_frames(files.phases)
+        frames = (frame.cleared() for frame in read_frames(files.phases))
         arrays["phases"] = np.stack([normalised(on_canvas(frame)) for frame in frames], axis=1)
     spacing = np.linalg.norm(affine[:3, :3], axis=0)[:n]
     return {**arrays, "slices": slices, "affine": affine, "spacing": spacing}

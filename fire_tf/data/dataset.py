@@ -12,8 +12,9 @@ Both images first get a common transform C (augmentation), one of them D as well
 q), then ``b(x) = q(C(x))`` and ``a(x) = p(C(D(x)))``, so that ``b o D`` matches `a`. Every image is
 interpolated once.
 
-The images of a cine are phases of one heart and not aligned. Where training needs an aligned pair, (p, q) is
-then one phase twice, else two different phases of a patient, in any order; both are drawn for every element.
+Where images are unaligned and training needs an aligned pair, (p, q) is one of them twice, drawn for every
+element. Else it is the subject's (A, B), or, of a cine, whose images are phases of one heart, two different phases
+of a patient in any order, drawn as well.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from fire_tf.config.schema import DataConfig, DeformationConfig, ShadingConfig
 from fire_tf.data import deformations
 from fire_tf.data.cache import SubjectArrays, load_split
 from fire_tf.data.shading import draw_shading, shade
-from fire_tf.geometry.grey_values import BACKGROUND
+from fire_tf.intensities.grey_values import BACKGROUND
 from fire_tf.networks.spatial import identity_grid, sample_one
 
 _PARALLEL = 2  # elements made at the same time; more would take the cores from training
@@ -40,7 +41,8 @@ _TISSUE = BACKGROUND + 0.1  # brighter than this counts as the object that must 
 
 @dataclass(frozen=True)
 class Sample:
-    """One stored pair: `a`, `b` (*canvas) float32 in [-1, 1]; `labels` (*canvas) valid for both, or None.
+    """One stored pair: `a`, `b` (*canvas) float32 in [-1, 1]; `labels` (*canvas) valid for both, or None. Unaligned
+    images have none.
 
     `name` tells the slice too ("sub-01_z070"); `spacing` is in mm, one number per canvas axis.
     """
@@ -96,7 +98,8 @@ class Pairs:
         quieten_xla()
         stock = _load_stock(config, split)
         self.count = len(stock.first)
-        pairing = "stored" if config.pairing == "registered" else "same" if aligned else "different"
+        twice = aligned and config.pairing == "unaligned"
+        pairing = "same" if twice else "different" if config.cine else "stored"
         self._draw = _Draw(stock, deformation, common, moving, seed, pairing, shading, tuple(mirror))
 
     def batches(self, batch_size: int, start: int = 0, *, repeat: bool = True) -> tf.data.Dataset:
@@ -132,7 +135,7 @@ def build_dataset(
 class _Stock(NamedTuple):
     """All s samples of a split in memory."""
 
-    images: tf.Tensor  # (m, *canvas) float16, sample by sample: its a and b, or every phase of a cine
+    images: tf.Tensor  # (m, *canvas) float16, sample by sample: its a and b, or every phase of a beat
     first: tf.Tensor  # (s,) number of each sample's first image
     count: tf.Tensor  # (s,) and how many it has
     extent: tf.Tensor  # (s, k, n) centred voxel coordinates of the object's extreme points
@@ -141,7 +144,7 @@ class _Stock(NamedTuple):
 def _load_stock(config: DataConfig, split: str) -> _Stock:
     samples = [sample for subject in load_split(config, split) for sample in _images(subject)]
     count = np.array([len(images) for images in samples], np.int64)
-    extent = np.stack([_extreme_points((images > _TISSUE).any(axis=0)) for images in samples])
+    extent = np.stack([deformations.extreme_points((images > _TISSUE).any(axis=0)) for images in samples])
     with tf.device("CPU:0"):
         return _Stock(
             tf.constant(np.concatenate(samples)),
@@ -154,22 +157,6 @@ def _load_stock(config: DataConfig, split: str) -> _Stock:
 def _images(subject: SubjectArrays) -> np.ndarray:
     """The images of every sample (s, images, *canvas)."""
     return np.stack([subject.a, subject.b], axis=1) if subject.phases is None else subject.phases
-
-
-def _extreme_points(mask: np.ndarray) -> np.ndarray:
-    """The points (k, n) of a mask that lie farthest in k directions, centred; k zeros for an empty one."""
-    directions = _directions(mask.ndim)
-    points = np.argwhere(mask).astype(np.float32) - (np.array(mask.shape, np.float32) - 1) / 2
-    if len(points) == 0:
-        return np.zeros_like(directions)
-    return points[np.argmax(points @ directions.T, axis=0)]
-
-
-def _directions(n: int) -> np.ndarray:
-    """Unit vectors (k, n) all around: towards the surface cells of a 5 x 5 (x 5) block."""
-    cells = np.stack(np.meshgrid(*[np.arange(-2, 3)] * n, indexing="ij"), axis=-1).reshape(-1, n)
-    surface = cells[np.abs(cells).max(axis=1) == 2].astype(np.float32)
-    return surface / np.linalg.norm(surface, axis=1, keepdims=True)
 
 
 class _Draw:

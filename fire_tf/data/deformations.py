@@ -21,8 +21,8 @@ import tensorflow as tf
 
 from fire_tf.compat.voxelmorph import vxm
 from fire_tf.config.schema import DeformationConfig
-from fire_tf.geometry.grey_values import foreground
 from fire_tf.geometry.point_maps import AffineAfterDisplacement, AffineMap, DisplacementMap
+from fire_tf.intensities.grey_values import foreground
 from fire_tf.networks.spatial import compose_affine, identity_grid, invert_affine, sample_one
 
 _STEEPEST = 0.95  # u is kept from contracting by more than this along any direction: 1 would fold
@@ -99,6 +99,22 @@ def keep_inside(
     shift = tf.clip_by_value(shift, tf.minimum(low, middle), tf.maximum(high, middle))
     translation = -tf.linalg.matvec(matrix[:, :n], shift)
     return tf.concat([matrix[:, :n], translation[:, tf.newaxis]], axis=1)
+
+
+def extreme_points(mask: np.ndarray) -> np.ndarray:
+    """The points (k, n) of a mask that lie farthest in k directions, centred; k zeros for an empty one."""
+    directions = _directions(mask.ndim)
+    points = np.argwhere(mask).astype(np.float32) - (np.array(mask.shape, np.float32) - 1) / 2
+    if len(points) == 0:
+        return np.zeros_like(directions)
+    return points[np.argmax(points @ directions.T, axis=0)]
+
+
+def _directions(n: int) -> np.ndarray:
+    """Unit vectors (k, n) all around: towards the surface cells of a 5 x 5 (x 5) block."""
+    cells = np.stack(np.meshgrid(*[np.arange(-2, 3)] * n, indexing="ij"), axis=-1).reshape(-1, n)
+    surface = cells[np.abs(cells).max(axis=1) == 2].astype(np.float32)
+    return surface / np.linalg.norm(surface, axis=1, keepdims=True)
 
 
 def control_shape(canvas: Sequence[int], control_points: int) -> tuple[int, ...]:

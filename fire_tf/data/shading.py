@@ -16,7 +16,7 @@ import tensorflow as tf
 from fire_tf.config.schema import ShadingConfig
 from fire_tf.data.deformations import within
 from fire_tf.geometry.cosines import cosines
-from fire_tf.geometry.grey_values import BACKGROUND
+from fire_tf.intensities.grey_values import BACKGROUND
 
 _ORDERS = 3  # cosines of 0, 1 and 2 half periods along each axis of the canvas
 _KNOTS = 8  # straight pieces of the drawn contrast curve

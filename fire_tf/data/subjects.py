@@ -18,16 +18,16 @@ Splits = Mapping[str, Sequence[str]]
 class SubjectFiles:
     """The files of one subject: two images and what belongs to them.
 
-    The images of most sources are co-registered, and `labels`, where there are any, are valid for both. Those
-    of a cine are two phases of a beating heart, which are not: each has its own labels, `phase_labels`, and
-    `phases` is the 4D file with every phase of the beat, or None where the two are all that there is.
+    `labels` are valid for both of two co-registered images. Of unaligned ones each has `own_labels` on its own grid,
+    where there are any. Of a beating heart, whose images are two phases, `phases` is the 4D file with every phase of
+    the beat, or None where the two are all that there is.
     """
 
     subject: str
     a: Path
     b: Path
     labels: Path | None = None
-    phase_labels: tuple[Path, Path] | None = None
+    own_labels: tuple[Path | None, Path | None] = (None, None)
     phases: Path | None = None
 
 

@@ -7,20 +7,20 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from fire_tf.config.schema import Config, Split
-from fire_tf.data.dataset import load_subjects
+from fire_tf.data.dataset import Sample, load_subjects
 from fire_tf.data.deformations import draw_map
 from fire_tf.data.label_maps import LabelMaps
 from fire_tf.evaluation.pairs import Pair
 from fire_tf.files.errors import InputError
-from fire_tf.geometry.grey_values import BACKGROUND
 from fire_tf.geometry.images import Image
 from fire_tf.geometry.point_maps import InverseMap, PointMap, grid_points
 from fire_tf.geometry.reading import pull
+from fire_tf.intensities.grey_values import BACKGROUND
 
 
 def label_maps(config: Config, split: Split) -> Iterator[LabelMaps]:
     """Those of everything that pairs are drawn from; raises InputError for an image without."""
-    for sample in load_subjects(config.data, split):
+    for sample in _registered_samples(config, split):
         if sample.labels is None:
             raise InputError(f"{sample.name}: has no label map, so there is nothing to score")
         yield LabelMaps(sample.name, sample.labels, sample.labels)
@@ -30,9 +30,9 @@ def draw_pairs(config: Config, split: Split, count: int, seed: int, moving_modal
     """``count`` pairs, the subjects of the split in turn, a random slice of theirs in 2D.
 
     Pair i depends on (seed, i) alone; the level of all is called ``drawn``. Raises InputError where the split
-    is empty or has no labels.
+    is empty, has no labels, or has unaligned images, whose true map nobody knows.
     """
-    samples = load_subjects(config.data, split)
+    samples = _registered_samples(config, split)
     subjects = sorted({sample.subject for sample in samples})
     if not subjects:
         raise InputError(f"split {split}: the config names no subject for it")
@@ -58,6 +58,14 @@ def draw_pairs(config: Config, split: Split, count: int, seed: int, moving_modal
             true_to_fixed=to_fixed,
             true_to_moving=InverseMap(to_fixed, to_fixed.affine),
         )
+
+
+def _registered_samples(config: Config, split: Split) -> list[Sample]:
+    if config.data.pairing == "unaligned":
+        raise InputError(
+            f"config {config.name}: pairs are drawn from registered images, and these are unaligned (data.pairing)"
+        )
+    return load_subjects(config.data, split)
 
 
 def _deform(image: np.ndarray, labels: np.ndarray, to_fixed: PointMap) -> tuple[np.ndarray, np.ndarray]:

@@ -168,7 +168,7 @@ def _methods(
     """Everything that is measured; stacks of slices are registered slice by slice beside a 2D model, which sees its
     canvas of them where ANTs sees them whole."""
     ours: Method = TrainedModel(model, moving, refined=options.refine)
-    stacks = config.data.slice_axis == "thickest" or config.data.pairing == "unaligned"
+    stacks = config.data.slice_axis == "thickest" or config.data.cine
     if stacks and model.ndim == 2:
         window = [size * step for size, step in zip(config.data.canvas, config.data.spacing, strict=True)]
         ours, ants = SliceBySlice(ours, window), [SliceBySlice(method) for method in ants]

@@ -96,41 +96,41 @@ def read_pairs(folder: Path) -> Iterator[Pair]:
 
 
 def acquired_pairs(config: DataConfig, split: Split, moving_modality: str) -> Iterator[Pair]:
-    """The two images of each subject of a split that has unaligned ones, whole stacks on their own grids, neither
+    """The two images of each subject of a split that has unaligned ones, as they are on their own grids, neither
     deformed, the axis of their slices (`DataConfig.slice_axis`) last.
 
-    Raises InputError where the split holds no subject.
+    Raises InputError where the split holds no subject, and for one without label maps of both images.
     """
     subjects = find_subjects(config)[split]
     if not subjects:
         raise InputError(f"split {split}: the config names no subject for it")
     for files in subjects:
-        if files.phase_labels is None:
-            raise ValueError(f"{files.subject}: its images are aligned, expected labels of each")
-        stacks = [
-            _read_labelled(image, labels)
-            for image, labels in zip((files.a, files.b), files.phase_labels, strict=True)
-        ]
-        if config.slice_axis == "thickest":
-            stacks = [(slices_last(image), slices_last(labels)) for image, labels in stacks]
-        (a, a_labels), (b, b_labels) = stacks
-        pair = Pair(files.subject, "as acquired", files.subject, a, b, a_labels.data, b_labels.data)
+        read = []
+        for key, path, labels in zip("ab", (files.a, files.b), files.own_labels, strict=True):
+            if labels is None:
+                raise InputError(
+                    f"{path}: has no label map (data.labels_{key}), so there is nothing to score"
+                )
+            read.append(_read_labelled(path, labels, thickest_last=config.slice_axis == "thickest"))
+        (a, a_labels), (b, b_labels) = read
+        pair = Pair(files.subject, "as acquired", files.subject, a, b, a_labels, b_labels)
         yield pair if moving_modality == config.modality_a else pair.swapped()
 
 
-def _read_labelled(image: Path, labels: Path) -> tuple[Image, Image]:
-    """An image and its label map, on the same grid."""
-    pair = read_image(image), read_image(labels, labels=True)
-    if fault := grid_difference(pair[1], pair[0]):
+def _read_labelled(path: Path, labels: Path, *, thickest_last: bool = False) -> tuple[Image, np.ndarray]:
+    """An image, and its label map on the same grid, with two axes where it is a single slice."""
+    image, map_ = read_image(path).cleared(), read_image(labels, labels=True)
+    if fault := grid_difference(map_, image):
         raise InputError(f"{labels}: {fault}")
-    return pair
+    if thickest_last:
+        image, map_ = slices_last(image), slices_last(map_)
+    return image, map_.data[:, :, 0] if map_.data.shape[2] == 1 else map_.data
 
 
 def _read_pair(folder: Path, row: Mapping[str, str]) -> Pair:
     images, labels = {}, {}
     for name in ("moving", "fixed"):
-        images[name], map_ = _read_labelled(folder / f"{name}.nii.gz", folder / f"{name}_seg.nii.gz")
-        labels[name] = map_.data[:, :, 0] if map_.data.shape[2] == 1 else map_.data
+        images[name], labels[name] = _read_labelled(folder / f"{name}.nii.gz", folder / f"{name}_seg.nii.gz")
     truth: tuple[PointMap | None, PointMap | None] = (None, None)
     if (folder / "gt.nii.gz").is_file():
         truth = _read_truth(folder / "gt.nii.gz", images["moving"], labels["moving"].ndim)

@@ -18,7 +18,7 @@ from fire_tf.data.dataset import Sample, load_subjects
 from fire_tf.evaluation.scoring import Row
 from fire_tf.files.errors import InputError
 from fire_tf.files.tables import write_table
-from fire_tf.geometry.grey_values import BACKGROUND
+from fire_tf.intensities.grey_values import BACKGROUND
 from fire_tf.measures.grey_values import GreyValueTable, correlation
 from fire_tf.measures.metrics import brain_mask
 from fire_tf.pictures.synthesis import draw_synthesis

@@ -9,10 +9,11 @@ import numpy as np
 from scipy import ndimage
 
 from fire_tf.files.errors import InputError
-from fire_tf.geometry.grey_values import foreground, grey_range, scale
 from fire_tf.geometry.images import Image
 from fire_tf.geometry.reading import read_affine_grid
+from fire_tf.intensities.grey_values import foreground, grey_range, scale
 
+_SPECK = 5e-3  # part of the largest connected part: smaller ones do not count for where an object lies
 _SAME_SPACING = 1e-3  # relative: spacings that differ by less are one spacing (headers are float32)
 
 
@@ -58,8 +59,11 @@ def canvas_grid(
 
 
 def _bounding_box_centre(mask: np.ndarray) -> np.ndarray:
-    """Centre of the smallest box around a mask, in voxels."""
-    boxes = ndimage.find_objects(mask.astype(np.uint8))
+    """Centre of the smallest box around a mask but for its specks, in voxels."""
+    parts, _ = ndimage.label(mask)
+    sizes = np.bincount(parts.ravel())
+    sizes[0] = 0  # the background's
+    boxes = ndimage.find_objects((sizes >= max(1, _SPECK * sizes.max()))[parts].astype(np.uint8))
     return np.array([(part.start + part.stop - 1) / 2 for part in boxes[0]])
 
 

@@ -7,12 +7,14 @@ singleton axis last.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import warnings
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
 from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 
+from fire_tf.files.doubts import Doubt
 from fire_tf.files.errors import InputError
 from fire_tf.geometry.nifti import (
     Source,
@@ -24,6 +26,7 @@ from fire_tf.geometry.nifti import (
     with_normal,
 )
 from fire_tf.geometry.placing import world_affine
+from fire_tf.intensities.air import clear, fill_outside
 
 _ON_GRID = 0.1  # of a voxel, that a label map may be off its image: headers are rounded
 
@@ -41,11 +44,16 @@ class Image:
         """Voxel size in mm along the three axes."""
         return np.linalg.norm(self.affine[:3, :3], axis=0)
 
+    def cleared(self) -> Image:
+        """The image as models and measures see it: all air at its lowest grey value (`fire_tf.intensities.air`)."""
+        return replace(self, data=clear(self.data)[0])
+
 
 def read_image(source: Source, *, labels: bool = False) -> Image:
     """Read an image (or, with `labels`, a label map of whole numbers) and bring it to RAS order.
 
-    Raises InputError, naming the file and the cause, for whatever cannot be registered.
+    Air that is NaN is given a grey value, which a `Doubt` tells. Raises InputError, naming the file and the cause, for
+    whatever cannot be registered.
     """
     image = open_image(source)
     data, affine = _as_volume(read_data(image), world_affine(image), name_of(image))
@@ -101,7 +109,12 @@ def _check_intensities(data: np.ndarray, name: str) -> np.ndarray:
         data = np.asarray(data, dtype=np.float32)
     bad = data.size - int(np.isfinite(data).sum())
     if bad:
-        raise InputError(f"{name}: holds {bad} voxels that are NaN or infinite")
+        data, air = fill_outside(data)
+        within = data.size - int(np.isfinite(data).sum())
+        if within:
+            raise InputError(f"{name}: holds {within} voxels that are NaN or infinite")
+        message = f"{name}: {bad} voxels outside the object are NaN, and are read as air ({air:g})"
+        warnings.warn(message, Doubt, stacklevel=2)
     if data.min() == data.max():
         raise InputError(f"{name}: is constant (every voxel is {data.flat[0]:g})")
     return data

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from fire_tf.geometry.grey_values import BACKGROUND
+from fire_tf.intensities.grey_values import BACKGROUND
 from fire_tf.model import losses
 from fire_tf.model.forward import Batch, ForwardPass, Prediction
 from fire_tf.model.losses import Losses

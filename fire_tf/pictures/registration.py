@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +19,7 @@ from fire_tf.pictures.panels import Plane, save, show_slice
 _BACKGROUND = -1.0
 _GRID_LINES = 24
 _TILES = 8
+_LETTERS, _LINE = 14, 0.16  # of the title, in an inch of width, and inches of height
 
 
 class RegistrationPicture(NamedTuple):
@@ -25,7 +27,7 @@ class RegistrationPicture(NamedTuple):
 
     moving, fixed: the images; names: their modalities. from_moving, from_fixed: each in the other one's modality, in
     its own place. positions: (*fixed canvas, n), the voxels of ``moving`` that those of ``fixed`` are read from.
-    spacing: of ``fixed``, in mm per axis.
+    spacing: of ``fixed``, in mm per axis. warnings: what is doubtful, which becomes the title.
     """
 
     moving: np.ndarray
@@ -35,6 +37,7 @@ class RegistrationPicture(NamedTuple):
     positions: np.ndarray
     spacing: Sequence[float]
     names: tuple[str, str]
+    warnings: Sequence[str] = ()
 
 
 def draw_registration(shown: RegistrationPicture, path: Path) -> None:
@@ -50,6 +53,7 @@ def draw_registration(shown: RegistrationPicture, path: Path) -> None:
     planes = _planes(brain, shown.spacing)
     figure = Figure(figsize=(13, 7) if fixed.ndim == 2 else (26, 10))
     figure.subplots_adjust(0.01, 0.01, 0.955, 0.95, 0.06, 0.12)
+    _show_warnings(figure, shown.warnings)
     # In 2D there is one plane: its eight pictures stand in two rows.
     rows = figure.subplots(*((2, 4) if fixed.ndim == 2 else (3, 8))).reshape(len(planes), 8)
     for panels, plane in zip(rows, planes, strict=True):
@@ -61,6 +65,22 @@ def draw_registration(shown: RegistrationPicture, path: Path) -> None:
         _draw_grid(panels[6], plane.cut(shown.positions)[..., list(plane.axes)])
         _show_jacobian(figure, panels[7], plane.cut(determinant), plane.cut(brain), plane.aspect)
     save(figure, path)
+
+
+def _show_warnings(figure: Figure, warnings: Sequence[str]) -> None:
+    """The title, above everything else: the figure grows by as much as it needs."""
+    if not warnings:
+        return
+    width, height = figure.get_size_inches()
+    lines = [
+        line for warning in warnings for line in textwrap.wrap(f"warning: {warning}", int(width * _LETTERS))
+    ]
+    added = _LINE * (len(lines) + 1)
+    figure.set_size_inches(width, height + added)
+    figure.subplots_adjust(top=0.95 * height / (height + added), bottom=0.01)
+    figure.suptitle(
+        "\n".join(lines), color="tab:red", fontsize=9, y=1 - 0.5 * _LINE / (height + added), va="top"
+    )
 
 
 def draw_pairs(pairs: Sequence[RegistrationPicture], title: str, path: Path) -> None:

@@ -38,7 +38,7 @@ _NUMBERS = (
     "field_of_view_overlap",
     "seconds",
 )
-_SUMMARY = ("name", "moving", "fixed", "error", *_NUMBERS)
+_SUMMARY = ("name", "moving", "fixed", "error", "warnings", *_NUMBERS)
 _STYLE = (
     "body{font-family:sans-serif;margin:2em}img{max-width:100%}.failed{color:#a00}"
     "table{border-collapse:collapse}td,th{padding:.2em .8em;text-align:right}"
@@ -57,9 +57,14 @@ class Row:
     error: str = ""
 
     @property
-    def badness(self) -> tuple[bool, float]:
-        """Sorts the worst last: failed pairs, then those with the least similar images."""
-        return bool(self.error), -float(self.numbers.get("similarity", 0.0))
+    def badness(self) -> tuple[bool, int, float]:
+        """Sorts the worst last: failed pairs, then those with the most warnings and the least similar images."""
+        return bool(self.error), len(self.warnings), -float(self.numbers.get("similarity", 0.0))
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """What is doubtful about the pair."""
+        return self.numbers.get("warnings", ())
 
 
 def read_manifest(path: Path) -> list[Row]:
@@ -131,17 +136,18 @@ def _register(
 
 def _summary(row: Row) -> dict[str, Any]:
     place = {"name": row.name, "moving": row.moving, "fixed": row.fixed, "error": row.error}
-    return {**row.numbers, **place}
+    return {**row.numbers, **place, "warnings": "; ".join(row.warnings)}
 
 
 def cohort_page(rows: Sequence[Row], stem: str) -> str:
     """An HTML page with every pair's picture (``STEM NAME _qc.png`` beside the page) and numbers, worst first."""
     parts = [_section(row, stem) for row in sorted(rows, key=lambda row: row.badness, reverse=True)]
-    failed = sum(bool(row.error) for row in rows)
+    failed, doubtful = sum(bool(row.error) for row in rows), sum(bool(row.warnings) for row in rows)
     return (
         f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>Registered pairs</title>'
-        f"<style>{_STYLE}</style></head><body>\n<h1>{len(rows)} pairs, {failed} failed</h1>\n"
-        f"<p>Failed pairs first, then by rising similarity.</p>\n{''.join(parts)}</body></html>\n"
+        f"<style>{_STYLE}</style></head><body>\n<h1>{len(rows)} pairs, {failed} failed, {doubtful} doubtful</h1>\n"
+        f"<p>Failed pairs first, then by the number of warnings and rising similarity.</p>\n"
+        f"{''.join(parts)}</body></html>\n"
     )
 
 
@@ -154,4 +160,5 @@ def _section(row: Row, stem: str) -> str:
     heads = "".join(f"<th>{name.replace('_', ' ')}</th>" for name in known)
     cells = "".join(f"<td>{row.numbers[name]}</td>" for name in known)
     picture = quote(f"{stem}{row.name}_qc.png")
+    title += "".join(f'<p class="failed">{html.escape(warning)}</p>\n' for warning in row.warnings)
     return f'{title}<table><tr>{heads}</tr><tr>{cells}</tr></table>\n<p><img src="{picture}" alt=""></p>\n'

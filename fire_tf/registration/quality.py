@@ -14,9 +14,9 @@ import numpy as np
 from fire_tf.compat.environment import installed_version
 from fire_tf.compat.version import __version__
 from fire_tf.geometry.canvas import Prepared
-from fire_tf.geometry.grey_values import BACKGROUND
 from fire_tf.geometry.point_maps import AffineMap, PointMap
 from fire_tf.geometry.reading import pull
+from fire_tf.intensities.grey_values import BACKGROUND
 from fire_tf.measures import metrics
 from fire_tf.measures.grey_values import correlation
 from fire_tf.registration.pair import Alignment, Synthesis, between_canvases
@@ -40,14 +40,14 @@ def quality(found: Alignment) -> dict[str, Any]:
     determinant = metrics.jacobian_determinant(metrics.map_positions(forward, brain.shape))
     other = metrics.jacobian_determinant(metrics.map_positions(inverse, other_brain.shape))
     numbers = {
-        "similarity_before": _similarity(
+        "similarity_before": similarity(
             found.fixed, found.from_moving, between_canvases(still, found.fixed, found.moving)
         ),
-        "similarity": _similarity(found.fixed, found.from_moving, forward),
-        "inverse_similarity_before": _similarity(
+        "similarity": similarity(found.fixed, found.from_moving, forward),
+        "inverse_similarity_before": similarity(
             found.moving, found.from_fixed, between_canvases(still, found.moving, found.fixed)
         ),
-        "inverse_similarity": _similarity(found.moving, found.from_fixed, inverse),
+        "inverse_similarity": similarity(found.moving, found.from_fixed, inverse),
         "folded_percent": metrics.folded_percent(determinant, brain),
         "inverse_folded_percent": metrics.folded_percent(other, other_brain),
         "inverse_consistency_mm": metrics.inverse_consistency(forward, inverse, brain, found.fixed.spacing),
@@ -83,7 +83,9 @@ def _percentiles(values: np.ndarray) -> Mapping[str, float]:
     }
 
 
-def _similarity(target: Prepared, synthesis: Synthesis, to_source: PointMap) -> float:
+def similarity(target: Prepared, synthesis: Synthesis, to_source: PointMap) -> float:
+    """The correlation, in the target's brain, of the target and an image in its modality that is pulled through a map
+    between their canvases' voxels; 0 where either is constant."""
     brain = metrics.brain_mask(target.data, BACKGROUND)
     warped = pull(synthesis.data, metrics.map_positions(to_source, brain.shape), outside=BACKGROUND)
     if not warped[brain].std() or not target.data[brain].std():

@@ -22,7 +22,6 @@ import numpy as np
 from scipy.ndimage import distance_transform_edt
 from scipy.optimize import minimize
 
-from fire_tf.geometry.grey_values import foreground
 from fire_tf.geometry.point_maps import (
     AffineAfterDisplacement,
     AffineMap,
@@ -32,6 +31,7 @@ from fire_tf.geometry.point_maps import (
     fit_affine,
     grid_points,
 )
+from fire_tf.intensities.grey_values import foreground
 from fire_tf.registration.pair import PairModel, Registration, between_canvases, world_maps
 from fire_tf.registration.refine_objective import Comparison, Objective
 

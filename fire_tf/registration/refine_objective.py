@@ -6,7 +6,6 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from fire_tf.geometry.canvas import Prepared
-from fire_tf.geometry.grey_values import BACKGROUND
 from fire_tf.geometry.point_maps import (
     AffineAfterDisplacement,
     AffineMap,
@@ -15,6 +14,7 @@ from fire_tf.geometry.point_maps import (
     grid_points,
 )
 from fire_tf.geometry.reading import sample_with_slopes
+from fire_tf.intensities.grey_values import BACKGROUND
 from fire_tf.measures.mutual_information import MutualInformation
 from fire_tf.registration.free_form import Lattice, apply_along_axes
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,10 +76,10 @@ def write_files(result: RegisteredImages, folder: Path, stem: str, warp_format: 
     if isinstance(found, Registration):  # every slice of a stack has affine parts of its own
         write_affine(found.affine_to_moving, folder / f"{stem}Affine.mat", result.fixed_grid.rank)
         write_affine(found.affine_to_fixed, folder / f"{stem}InverseAffine.mat", result.moving_grid.rank)
-    draw_alignment(found, folder / f"{stem}qc.png")
+    draw_alignment(found, folder / f"{stem}qc.png", result.quality["warnings"])
 
 
-def draw_alignment(found: Alignment, path: Path) -> None:
+def draw_alignment(found: Alignment, path: Path, warnings: Sequence[str] = ()) -> None:
     """Draw what was found for two images, on the model's canvases (`fire_tf.pictures.registration`)."""
     # matplotlib takes a while to load, which Python callers that draw nothing need not wait for.
     from fire_tf.pictures.registration import RegistrationPicture, draw_registration
@@ -93,5 +93,6 @@ def draw_alignment(found: Alignment, path: Path) -> None:
         positions=map_positions(to_moving, found.fixed.data.shape),
         spacing=found.fixed.spacing,
         names=(found.from_fixed.modality, found.from_moving.modality),
+        warnings=warnings,
     )
     draw_registration(shown, path)

@@ -14,14 +14,16 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
-from fire_tf.files.doubts import Doubt
+from fire_tf.files.doubts import Doubt, collected
 from fire_tf.files.errors import InputError
-from fire_tf.geometry.grey_values import BACKGROUND
 from fire_tf.geometry.grids import PARALLEL, Grid, read_grid
 from fire_tf.geometry.images import Image, read_image
 from fire_tf.geometry.nifti import Source, check_memory, name_of, open_image, take_frames
 from fire_tf.geometry.placing import warn_of_place
 from fire_tf.geometry.point_maps import AffineMap, Chain, PointMap
+from fire_tf.intensities.air import clear
+from fire_tf.intensities.grey_values import BACKGROUND
+from fire_tf.registration.limits import doubts, spacing_doubts
 from fire_tf.registration.pair import (
     Alignment,
     PairModel,
@@ -62,9 +64,20 @@ def register_images(
 ) -> RegisteredImages:
     """Register two images, each given as a path or as a nibabel image.
 
-    Raises InputError for images that cannot be registered and for a modality that the model does not know.
+    What is doubtful about them, or about the result, is said by a `Doubt` each and in ``quality["warnings"]``. Raises
+    InputError for images that cannot be registered and for a modality that the model does not know.
     """
     options = options or Options()
+    with collected() as found:
+        result = _registered(model, moving, fixed, options)
+    names = str(result.quality["moving"]), str(result.quality["fixed"])
+    found += doubts(result.registration, result.quality, names, model, affine_only=options.affine_only)
+    for doubt in found:
+        warnings.warn(doubt, Doubt, stacklevel=2)
+    return replace(result, quality={**result.quality, "warnings": found})
+
+
+def _registered(model: PairModel, moving: Source, fixed: Source, options: Options) -> RegisteredImages:
     moving_modality, _ = modalities(model, options.moving_modality)
     opened = take_frames([open_image(source) for source in (moving, fixed)], options.frame)
     moving_grid, fixed_grid = read_grid(opened[0]), read_grid(opened[1])
@@ -74,8 +87,11 @@ def register_images(
     _check_planes(moving_grid, fixed_grid, labels)
     overlap = fixed_grid.covered_by(moving_grid, AffineMap.identity(3))
     images = as_trained(model, read_image(opened[0])), as_trained(model, read_image(opened[1]))
+    seen = images[0].cleared(), images[1].cleared()
+    for doubt in [line for image in images for line in spacing_doubts(image, model)]:
+        warnings.warn(doubt, Doubt, stacklevel=2)
     started = time.perf_counter()
-    found = _register(model, images, moving_modality, options)
+    found = _register(model, seen, moving_modality, options)
     seconds = time.perf_counter() - started
     _doubt_places(opened, moving_grid, fixed_grid)  # only now: what is refused is refused in one line
     return RegisteredImages(
@@ -173,9 +189,9 @@ def _register_pair(
 
 
 def _warp(image: Image, world_map: PointMap, grid: Grid) -> nib.Nifti1Image:
-    """An image pulled through a map from the grid's world to its own."""
+    """An image pulled through a map from the grid's world to its own; air outside it."""
     to_image = Chain((world_map, AffineMap(image.affine).inverse()))
-    return grid.image(grid.read_from(image.data, to_image, float(image.data.min())))
+    return grid.image(grid.read_from(image.data, to_image, clear(image.data)[1]))
 
 
 def _place(synthesis: Synthesis, grid: Grid, grey_range: np.ndarray) -> nib.Nifti1Image:

@@ -106,7 +106,7 @@ def register_through(
     Raises InputError for files that cannot be registered, and where the server cannot be reached or refuses.
     """
     opened = take_frames([open_image(path) for path in (moving, fixed)], options.frame)
-    pair = [read_image(image) for image in opened]
+    pair = [read_image(image).cleared() for image in opened]
     description = describe(server)
     model = ServedModel(server, description, (pair[0], pair[1]))
     if modalities(model, options.moving_modality)[0] != model.preprocessing["modality_a"]:

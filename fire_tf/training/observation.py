@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 from scipy.ndimage import binary_erosion
 
-from fire_tf.geometry.grey_values import BACKGROUND
 from fire_tf.geometry.point_maps import grid_points
 from fire_tf.geometry.reading import pull
+from fire_tf.intensities.grey_values import BACKGROUND
 from fire_tf.measures import metrics
 from fire_tf.measures.collapse import Contrast, dead_percent, outside_percent, relative_contrast
 from fire_tf.measures.grey_values import correlation

@@ -16,6 +16,7 @@ from fire_tf.model.build import build_model
 from fire_tf.model.fire import FIRE, GROUPS
 from fire_tf.model.storage import load_model, save_model
 from fire_tf.training.callbacks import Interrupted, Interruption
+from fire_tf.training.limits import learn_limits
 from fire_tf.training.progress import Run
 from fire_tf.training.stages import train_stage
 
@@ -58,9 +59,19 @@ def train(config: Config, folder: Path, *, resume: bool = False, quiet: bool = F
         save_config(config, folder / "config.yaml")
     _run_stages(run, quiet)
     if not (restoring and (folder / "model").is_dir()):
+        _set_limits(run.model, config)
         save_model(run.model, folder / "model")
         shutil.copyfile(folder / "config.yaml", folder / "model" / "config.yaml")
     return run.model
+
+
+def _set_limits(model: FIRE, config: Config) -> None:
+    """What `fire_tf.register` is to warn of goes with the model."""
+    limits = learn_limits(model, config)
+    if limits is None:
+        print("no validation split: the model cannot tell images and results that are not of its kind")
+    else:
+        model.preprocessing = {**model.preprocessing, "limits": limits}
 
 
 def _check_folder(config: Config, folder: Path, resume: bool) -> None:

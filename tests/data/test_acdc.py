@@ -101,8 +101,7 @@ def test_patients_and_their_frames(root: Path, config: DataConfig) -> None:
     (first,), (last,) = found["train"], found["test"]
     folder = root / "training" / "patient001"
     assert (first.a, first.b) == (folder / "patient001_frame01.nii.gz", folder / "patient001_frame03.nii.gz")
-    assert first.phase_labels is not None
-    assert [path.name for path in first.phase_labels] == [
+    assert [path and path.name for path in first.own_labels] == [
         "patient001_frame01_gt.nii.gz",
         "patient001_frame03_gt.nii.gz",
     ]

@@ -8,8 +8,8 @@ from volumes import OBLIQUE, SHAPE, save, volume, world
 
 from fire_tf.files.errors import InputError
 from fire_tf.geometry.canvas import canvas_grid, prepare, resample
-from fire_tf.geometry.grey_values import normalise
 from fire_tf.geometry.images import Image, read_image
+from fire_tf.intensities.grey_values import normalise
 
 
 def test_resampling_an_oblique_ramp_gives_the_ramp_at_the_canvas_positions() -> None:

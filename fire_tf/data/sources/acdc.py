@@ -107,6 +107,6 @@ def _patient(folder: Path, config: DataConfig, *, every_phase: bool) -> SubjectF
         folder.name,
         file(config.modality_a),
         file(config.modality_b),
-        phase_labels=(file(config.modality_a, "_gt"), file(config.modality_b, "_gt")),
+        own_labels=(file(config.modality_a, "_gt"), file(config.modality_b, "_gt")),
         phases=beat if every_phase and beat.is_file() else None,
     )

@@ -42,5 +42,6 @@ def _folder(folder: Path, config: DataConfig) -> SubjectFiles:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder, but {folder.name!r} is in data.split")
     a, b = (nifti_path(folder, modality) for modality in (config.modality_a, config.modality_b))
-    labels = nifti_path(folder, config.labels) if config.labels else None
-    return SubjectFiles(folder.name, a, b, labels)
+    maps = (config.labels, config.labels_a, config.labels_b)
+    labels, *own = (nifti_path(folder, name) if name else None for name in maps)
+    return SubjectFiles(folder.name, a, b, labels, (own[0], own[1]))

@@ -1,4 +1,7 @@
-"""A CSV table of subjects: columns subject and split, and one of paths for each of modality_a, modality_b, labels."""
+"""A CSV table of subjects: columns subject and split, and one of paths for each of modality_a, modality_b and labels.
+
+Of unaligned pairs the columns labels_a and labels_b may have empty cells. A row may be a pair of single slices.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,8 @@ def find_subjects(config: DataConfig) -> dict[str, list[SubjectFiles]]:
     columns = ["subject", config.modality_a, config.modality_b] + ([config.labels] if config.labels else [])
     if not any(config.split.values()):
         columns.append("split")
-    missing = [column for column in columns if column not in table.columns]
+    own = [column for column in (config.labels_a, config.labels_b) if column]
+    missing = [column for column in columns + own if column not in table.columns]
     if missing or not table.rows:
         raise InputError(f"{path}: has no column {', '.join(missing)}" if missing else f"{path}: has no rows")
     result: dict[str, list[SubjectFiles]] = {name: [] for name in SPLITS}
@@ -46,8 +50,9 @@ def _split_of(row: Mapping[str, str], config: DataConfig, place: str) -> str | N
 
 def _manifest_row(row: Mapping[str, str], root: Path, config: DataConfig) -> SubjectFiles:
     a, b = (root / user_path(row[modality]) for modality in (config.modality_a, config.modality_b))
-    labels = root / user_path(row[config.labels]) if config.labels else None
-    return SubjectFiles(row["subject"], a, b, labels)
+    maps = (config.labels, config.labels_a, config.labels_b)
+    labels, *own = (root / user_path(row[name]) if name and row[name] else None for name in maps)
+    return SubjectFiles(row["subject"], a, b, labels, (own[0], own[1]))
 
 
 def _without_repeats(found: dict[str, list[SubjectFiles]], path: Path) -> dict[str, list[SubjectFiles]]:

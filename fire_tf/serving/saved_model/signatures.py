@@ -2,8 +2,8 @@
 
 Images are RAS tensors at the model's spacing with the grey values of their files, (batch, *spatial, 1) float32 of
 any size up to the largest canvas; ``moving`` is of the model's modality A, ``fixed`` of B. Both are normalised as
-`fire_tf.geometry.grey_values` does it and laid in the middle of the smallest canvas that holds them, and what is found
-is cut back to their sizes. Points are voxel indices of the images as they came, axes in ``ij`` order.
+`fire_tf.intensities` does it and laid in the middle of the smallest canvas that holds them, and what is found is cut
+back to their sizes. Points are voxel indices of the images as they came, axes in ``ij`` order.
 
 Signature           inputs                          outputs
 ==================  ==============================  ==============================================================
@@ -14,8 +14,8 @@ register_bytes      moving_bytes, fixed_bytes: a    all of `OUTPUTS` with ``_byt
 describe            about: any string               description: JSON, what a client has to know of the model
 ==================  ==============================  ==============================================================
 
-What cannot be registered is INVALID_ARGUMENT: an empty or too large image, NaN or infinite values, an image that is
-constant, images of different number.
+What cannot be registered is INVALID_ARGUMENT: an empty or too large image, NaN (but in the air around the object) or
+infinite values, an image that is constant, images of different number.
 """
 
 from __future__ import annotations
@@ -28,10 +28,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from fire_tf.geometry.grey_values import BACKGROUND
+from fire_tf.intensities.grey_values import BACKGROUND, BRIGHTEST
 from fire_tf.model.fire import FIRE
 from fire_tf.networks.spatial import identity_grid, pull
 from fire_tf.networks.transformation import Phi
+from fire_tf.serving.saved_model.air import clear, fill_outside
 
 OUTPUTS = {
     "warped_moving": "the moving image on the fixed one's voxels, (batch, *fixed, 1), its grey values",
@@ -48,12 +49,14 @@ OUTPUTS = {
 
 
 class Grey(NamedTuple):
-    """Images (batch, *spatial, 1): their grey values, the same in [-1, 1], and which become -1 and 1 (batch, 1)."""
+    """Images (batch, *spatial, 1): their grey values, the same in [-1, 1], which become -1 and 1 (batch, 1), and which
+    one lies outside (batch, 1)."""
 
     values: tf.Tensor
     normalised: tf.Tensor
     low: tf.Tensor
     high: tf.Tensor
+    outside: tf.Tensor
 
 
 class ServedFIRE(tf.Module):
@@ -145,28 +148,35 @@ def _weights(model: FIRE) -> list[tf.Variable]:
 
 
 def checked(image: tf.Tensor, name: str) -> tf.Tensor:
-    """The images (batch, *spatial, 1); running it raises InvalidArgumentError for what cannot be registered."""
+    """The images (batch, *spatial, 1), with air where NaN surround the object; running it raises InvalidArgumentError
+    for what cannot be registered."""
     axes = list(range(1, image.shape.rank))
     # Each looks at what the one before has let pass, so that the first that fails names the cause.
-    for passes, message in (
-        (lambda x: tf.shape(x) > 0, f"{name} has no voxels"),
-        (tf.math.is_finite, f"{name} holds values that are NaN or infinite"),
-        (lambda x: tf.reduce_max(x, axes) > tf.reduce_min(x, axes), f"{name} is constant"),
-    ):
-        with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(passes(image)), [message])]):
-            image = tf.identity(image)
-    return image
+    image = _passing(image, tf.shape(image) > 0, f"{name} has no voxels")
+    image = tf.map_fn(fill_outside, tf.squeeze(image, -1))[..., tf.newaxis]
+    image = _passing(image, tf.math.is_finite(image), f"{name} holds values that are NaN or infinite")
+    return _passing(image, tf.reduce_max(image, axes) > tf.reduce_min(image, axes), f"{name} is constant")
+
+
+def _passing(image: tf.Tensor, passes: tf.Tensor, message: str) -> tf.Tensor:
+    with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(passes), [message])]):
+        return tf.identity(image)
 
 
 def normalised(image: tf.Tensor, percentile: float) -> Grey:
-    """`grey_values.normalise` of each image of a batch: the lowest value to -1, ``percentile`` of the rest to 1."""
-    flat = tf.reshape(image, [tf.shape(image)[0], -1])
+    """`grey_values.normalise` of each image of a batch with its air cleared: air to -1, ``percentile`` of the rest to
+    1."""
+    cleared, outside = tf.map_fn(clear, tf.squeeze(image, -1), fn_output_signature=(tf.float32, tf.float32))
+    flat = tf.reshape(cleared, [tf.shape(image)[0], -1])
     low = tf.reduce_min(flat, axis=1, keepdims=True)
-    high = tf.maximum(
-        _percentile_above(flat, low, percentile / 100.0), tf.math.nextafter(low, np.float32(np.inf))
+    common, times = BRIGHTEST
+    brightest = tf.minimum(
+        _percentile_above(flat, low, percentile / 100.0),
+        low + times * (_percentile_above(flat, low, common / 100.0) - low),
     )
+    high = tf.maximum(brightest, tf.math.nextafter(low, np.float32(np.inf)))
     scaled = tf.clip_by_value(2.0 * (flat - low) / (high - low) - 1.0, -1.0, 1.0)
-    return Grey(image, tf.reshape(scaled, tf.shape(image)), low, high)
+    return Grey(image, tf.reshape(scaled, tf.shape(image)), low, high, outside[:, tf.newaxis])
 
 
 def _percentile_above(flat: tf.Tensor, low: tf.Tensor, part: float) -> tf.Tensor:
@@ -259,12 +269,12 @@ def _direction(
 
 
 def _pull(image: Grey, place: _Place, flow: tf.Tensor) -> tf.Tensor:
-    """Grey values read at ``p + flow(p)`` for every voxel p of the canvas; beyond the canvas they fade into ``low``.
+    """Grey values read at ``p + flow(p)`` for every voxel p of the canvas; beyond the canvas they fade into air.
 
     As `fire_tf.geometry.reading.pull` does it.
     """
-    low = tf.reshape(image.low, [-1] + [1] * (image.values.shape.rank - 1))
-    return low + pull(place.lay(image.values - low, 0.0), identity_grid(place.canvas) + flow)
+    air = tf.reshape(image.outside, [-1] + [1] * (image.values.shape.rank - 1))
+    return air + pull(place.lay(image.values - air, 0.0), identity_grid(place.canvas) + flow)
 
 
 def _in_indices(matrix: tf.Tensor, model: FIRE, source: _Place, target: _Place) -> tf.Tensor:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fire_tf.geometry.grey_values import BACKGROUND, foreground, normalise
+from fire_tf.intensities.grey_values import BACKGROUND, foreground, normalise
 
 
 def test_normalise_maps_background_to_minus_one_and_the_percentile_to_one() -> None:

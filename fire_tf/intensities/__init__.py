@@ -1,0 +1,1 @@
+"""Grey values: which are air, which is background, and what a model is shown of them; no TensorFlow."""
