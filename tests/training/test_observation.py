@@ -103,6 +103,14 @@ def test_pairs_of_several_batches_count_alike() -> None:
     assert drawn[0].names == ("T1", "FLAIR")
 
 
+def test_a_pair_that_shows_nothing_is_no_fault() -> None:
+    nothing = np.full((1, *SIZE, 1), -1.0, np.float32)
+    seen, drawn = observe(MadeUp(), [(nothing, nothing)], SPACING)  # type: ignore[arg-type]
+    assert (seen.mi, seen.folded, seen.correlation_a) == pytest.approx((0, 0, 0), abs=1e-6)
+    assert np.isnan(seen.contrast_a)
+    assert len(drawn) == 1
+
+
 def test_answers_that_are_not_finite_are_a_sign_at_once() -> None:
     seen, drawn = observe(MadeUp(synthesis=lambda images: images * np.nan), [pairs()], SPACING)  # type: ignore[arg-type]
     assert np.isnan(seen).all()
