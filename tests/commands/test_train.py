@@ -13,6 +13,7 @@ import pytest
 from fake_model import brain_like, labels_of
 
 import fire_tf.training.callbacks
+import fire_tf.training.limits
 import fire_tf.training.progress
 import fire_tf.training.run
 import fire_tf.training.stages
@@ -53,7 +54,9 @@ EPOCH_ENDS = [2, 3, 5, 7, 9, 11, 12]  # `every` counts from each stage's start
 def _no_graphs():
     # Tracing would take minutes here and a dozen steps take seconds; the demo's test runs the graphs.
     tf.config.run_functions_eagerly(True)
-    yield
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fire_tf.training.limits, "PAIRS", {2: 5})
+        yield
     tf.config.run_functions_eagerly(False)
 
 
