@@ -1,7 +1,8 @@
 """Train FIRE: ``python -m fire_tf.train --config configs/t1_flair_2d.yaml [--set key=value] [--resume]``.
 
-A run folder holds ``config.yaml`` (everything resolved), ``metrics.csv``, ``tensorboard/``, ``checkpoints/`` (model,
-the three optimizers, phase of the cycle and step) and, at the end, ``model/``, which `register` and `evaluate` read.
+A run folder holds ``config.yaml`` (everything resolved), ``metrics.csv``, ``tensorboard/``, ``pictures/`` of validation
+pairs, ``checkpoints/`` (model, the three optimizers, phase of the cycle and step) and, at the end, ``model/``, which
+`register` and `evaluate` read.
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ class Pairs:
 
     deformation, common: ranges of D and of C; None leaves it out.
     moving: the image that is deformed: "a", "b", or "either" (drawn).
-    aligned: whether the images of a pair must be aligned but for D; registered subjects have no others.
+    aligned: whether the images of a pair must lie on each other but for D; registered ones always do.
     shading: ranges of the shading of `shaded_a` and `shaded_b`; None leaves the two out.
     mirror: axes along which both images are mirrored before anything else, each in half of the draws.
     """
@@ -89,7 +89,7 @@ class Pairs:
         split: str,
         moving: str,
         seed: int,
-        aligned: bool = True,
+        aligned: bool = False,
         shading: ShadingConfig | None = None,
         mirror: Sequence[int] = (),
     ):

@@ -39,7 +39,7 @@ def hausdorff95(first: np.ndarray, second: np.ndarray, spacing: Sequence[float])
     first, second = _masks(first, second)
     if not first.any() or not second.any():
         return float("nan")
-    window = _bounding_box(first | second)
+    window = bounding_box(first | second)
     first, second = first[window], second[window]
     surfaces = [mask & ~binary_erosion(mask) for mask in (first, second)]
     distances = [distance_transform_edt(~surface, sampling=spacing) for surface in surfaces]
@@ -100,6 +100,15 @@ def brain_mask(image: np.ndarray, background: float = 0.0) -> np.ndarray:
     return binary_fill_holes(large[parts])
 
 
+def bounding_box(mask: np.ndarray, margin: int = 0) -> tuple[slice, ...]:
+    """The smallest box around a mask, which is not empty, and ``margin`` voxels more where the grid has them."""
+    indices = np.argwhere(mask)
+    return tuple(
+        slice(max(0, low - margin), high + 1 + margin)
+        for low, high in zip(indices.min(axis=0), indices.max(axis=0), strict=True)
+    )
+
+
 def map_positions(point_map: PointMap, shape: Sequence[int]) -> np.ndarray:
     """Where a map sends every voxel of a grid: ``(*shape, n)``."""
     return point_map(grid_points(shape))
@@ -110,14 +119,6 @@ def _masks(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarra
     if first.shape != second.shape:
         raise ValueError(f"two masks of one grid are expected, got shapes {first.shape} and {second.shape}")
     return first, second
-
-
-def _bounding_box(mask: np.ndarray) -> tuple[slice, ...]:
-    """The smallest box around a mask; surfaces and the distances between them need no more."""
-    indices = np.argwhere(mask)
-    return tuple(
-        slice(low, high + 1) for low, high in zip(indices.min(axis=0), indices.max(axis=0), strict=True)
-    )
 
 
 def _gradient(values: np.ndarray) -> list[np.ndarray]:

@@ -117,7 +117,7 @@ def _planes(brain: np.ndarray, spacing: Sequence[float]) -> list[Plane]:
     """The plane of a 2D canvas; the axial, coronal and sagittal one through the middle of the brain in 3D."""
     if brain.ndim == 2:
         return [Plane((0, 1), aspect=spacing[1] / spacing[0])]
-    middle = [int(np.median(indices)) for indices in np.nonzero(brain)]
+    middle = [int(np.median(indices)) for indices in np.nonzero(brain if brain.any() else ~brain)]
     return [
         Plane((first, second), normal, middle[normal], spacing[second] / spacing[first])
         for first, second, normal in ((0, 1, 2), (0, 2, 1), (1, 2, 0))

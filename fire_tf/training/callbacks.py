@@ -23,6 +23,9 @@ from fire_tf.training.collapse import signs, validations_of
 from fire_tf.training.observation import observe
 from fire_tf.training.progress import COLUMNS, Run
 
+ENOUGH = {2: 24, 3: 4}
+"""How many of the validation pairs are watched, by the number of their axes: a few percent of a training's time."""
+
 
 class Watch(tf.keras.callbacks.Callback):
     """Registers the validation pairs at the end of every epoch: numbers that need no labels, a picture of the first
@@ -34,7 +37,9 @@ class Watch(tf.keras.callbacks.Callback):
     def __init__(self, run: Run, stage: Stage, validation: tf.data.Dataset):
         super().__init__()
         self.run, self.stage = run, stage
-        self._batches = [(batch["a"], batch["b"]) for batch in validation.as_numpy_iterator()]
+        # Read to its end, or TensorFlow would complain of a cache that is left half full.
+        batches = [(batch["a"], batch["b"]) for batch in validation.as_numpy_iterator()]
+        self._batches = batches[: -(-ENOUGH[run.config.data.ndim] // run.config.validation.batch_size)]
 
     def on_train_begin(self, logs: Any = None) -> None:
         self._events = tf.summary.create_file_writer(str(self.run.events(self.stage) / "pictures"))

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.ndimage import binary_erosion
 
+from fire_tf.geometry.point_maps import grid_points
 from fire_tf.geometry.reading import pull
 from fire_tf.intensities.grey_values import BACKGROUND
 from fire_tf.measures import metrics
@@ -84,11 +85,12 @@ class _Pair:
     def __init__(self, a: np.ndarray, b: np.ndarray, out: Mapping[str, np.ndarray], place: int):
         self.images = {"a": a, "b": b}
         self.synthesised = {name: out[f"synth_{name}"][place, ..., 0] for name in "ab"}
-        self.tissue = {name: metrics.brain_mask(image, BACKGROUND) for name, image in self.images.items()}
+        self.tissue = {name: _tissue(image) for name, image in self.images.items()}
         self.inside = {name: _inside(mask) for name, mask in self.tissue.items()}
         # By the image that is warped onto.
         self.maps = {"a": canvas_map(out, "b", "a", place), "b": canvas_map(out, "a", "b", place)}
-        self.positions = {name: metrics.map_positions(phi, a.shape) for name, phi in self.maps.items()}
+        grid = grid_points(a.shape)
+        self.positions = {name: phi.affine(grid + phi.inner.displacement) for name, phi in self.maps.items()}
 
     def numbers(self, spacing: Sequence[float]) -> dict[str, float]:
         onto = {"a": self._onto("a", "b", spacing), "b": self._onto("b", "a", spacing)}
@@ -97,7 +99,7 @@ class _Pair:
 
     def _onto(self, fixed: str, moving: str, spacing: Sequence[float]) -> dict[str, float]:
         tissue, positions = self.tissue[fixed], self.positions[fixed]
-        read = positions[tissue]
+        read, box = positions[tissue], metrics.bounding_box(tissue, margin=1)
         information = MutualInformation(self.images[fixed][tissue])
         inside = self.inside[fixed]
         synthesis = pull(self.synthesised[fixed], positions[inside], outside=BACKGROUND)
@@ -107,7 +109,7 @@ class _Pair:
             "consistency_mm": metrics.inverse_consistency(
                 self.maps[fixed], self.maps[moving], tissue, spacing
             ),
-            "folded": metrics.folded_percent(metrics.jacobian_determinant(positions), tissue),
+            "folded": metrics.folded_percent(metrics.jacobian_determinant(positions[box]), tissue[box]),
             "outside": outside_percent(read, tissue.shape),
             "correlation": _correlation(synthesis, self.images[fixed][inside]),
         }
@@ -129,6 +131,12 @@ class _Pair:
             spacing,
             (preprocessing["modality_a"], preprocessing["modality_b"]),
         )
+
+
+def _tissue(image: np.ndarray) -> np.ndarray:
+    """All of an image that shows nothing."""
+    tissue = metrics.brain_mask(image, BACKGROUND)
+    return tissue if tissue.any() else ~tissue
 
 
 def _inside(tissue: np.ndarray) -> np.ndarray:

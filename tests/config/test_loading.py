@@ -164,7 +164,22 @@ def test_slices_are_mirrored_along_their_own_axes_alone(small):
         ("shading={strenght: [0, 1]}", "shading.strenght: unknown key; nearest known: strength"),
         ("seed={}", "seed: expected a whole number, got {}"),
         ("deformation.rotation=[0]", "deformation.rotation[1]: missing"),
-        ("data.pairing=unaligned", "data.pairing: source folders has registered images, got unaligned"),
+        (
+            "data={source: mrbrains, root: images, pairing: unaligned}",
+            "data.pairing: source mrbrains has registered images, got unaligned",
+        ),
+        (
+            "data.labels_b=seg",
+            "data.labels_b: registered images have one map in common (pairing); give labels",
+        ),
+        (
+            "data={source: folders, root: images, pairing: unaligned, labels: seg}",
+            "data.labels: unaligned images have no map in common; give null, and labels_a and labels_b",
+        ),
+        (
+            "data={source: acdc, root: images, labels_a: gt}",
+            "data.labels_a: source acdc knows its own, leave the key out",
+        ),
         ("search=brains", "search: expected one of heads, hearts; got 'brains'; nearest known: hea"),
         (
             "stages.0.cycle=[[affine, affine]]",
@@ -213,6 +228,19 @@ def test_groups_that_an_objective_does_not_train_are_refused(small, overrides, w
 def test_stages_whose_deformation_does_not_suit_cannot_train(small, overrides, words):
     with pytest.raises(InputError, match=rf"^config small: stages\[0\]\.deform: {words}$"):
         load_config(small, overrides).check_trainable()
+
+
+def test_what_compares_places_cannot_train_on_unaligned_pairs(small):
+    unaligned = ["data.pairing=unaligned", "deformation.rotation=[0, 10]"]
+    aligned = ["stages.0.objective=aligned", "stages.0.cycle=[[synthesis]]", "stages.0.deform=false"]
+    cause = "aligned compares A with B where they lie, and these pairs are unaligned (data.pairing)"
+    with pytest.raises(InputError) as error:
+        load_config(small, [*unaligned, *aligned]).check_trainable()
+    assert str(error.value).startswith(f"config small: stages[0].objective: {cause}")
+    assert "\n" not in str(error.value)
+    load_config(small, aligned).check_trainable()
+    load_config(small, [*unaligned, "stages.0.objective=known"]).check_trainable()
+    load_config(small, unaligned).check_trainable()
 
 
 @pytest.mark.parametrize("name", SHIPPED)

@@ -7,6 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from fake_model import KnownModel, brain_like, inverse_affine, turned
+from tiny_fire import awaken, tiny_model
+from tiny_fire import pairs as pairs_of_waves
 
 from fire_tf.config.schema import LearningRates, Stage
 from fire_tf.geometry.point_maps import grid_points
@@ -99,6 +101,14 @@ def test_pairs_of_several_batches_count_alike() -> None:
     np.testing.assert_array_equal(again[1].moving, a[1, ..., 0])
     np.testing.assert_array_equal(again[1].from_fixed, opposite(b[1, ..., 0]))
     assert drawn[0].names == ("T1", "FLAIR")
+
+
+def test_a_pair_that_shows_nothing_is_no_fault() -> None:
+    nothing = np.full((1, *SIZE, 1), -1.0, np.float32)
+    seen, drawn = observe(MadeUp(), [(nothing, nothing)], SPACING)  # type: ignore[arg-type]
+    assert (seen.mi, seen.folded, seen.correlation_a) == pytest.approx((0, 0, 0), abs=1e-6)
+    assert np.isnan(seen.contrast_a)
+    assert len(drawn) == 1
 
 
 def test_answers_that_are_not_finite_are_a_sign_at_once() -> None:
@@ -197,3 +207,31 @@ def test_validations_count_from_the_first_stage_that_trains_a_group() -> None:
     assert validations_of(stages, 10, stages[0], 1) == {"affine": 0, "nonrigid": 0, "synthesis": 2}
     assert validations_of(stages, 10, stages[1], 0) == {"affine": 1, "nonrigid": 1, "synthesis": 3}
     assert validations_of(stages, 10, stages[2], 2) == {"affine": 4, "nonrigid": 1, "synthesis": 6}
+
+
+def test_signs_on_networks_whose_weights_are_gone() -> None:
+    """The real networks: G, F or T alone at weights that say nothing."""
+    model = awaken(tiny_model(filters=(4, 4, 8)))
+    model.preprocessing = {"modality_a": "T1", "modality_b": "FLAIR"}
+    a, b = (pairs_of_waves()[name].numpy() for name in "ab")
+
+    def observed() -> Observation:
+        return observe(model, [(a, b)], SPACING)[0]
+
+    alive = observed()
+    assert min(alive.contrast_a, alive.contrast_b) > 0.1
+    assert alive.dead_features == 0
+    assert alive.outside < 25
+    before = model.get_weights()
+    for layer in (model.decoder_ab, model.decoder_ba):
+        layer.last.kernel.assign(tf.zeros_like(layer.last.kernel))
+    seen = observed()
+    assert (seen.contrast_a, seen.contrast_b, seen.dead_features) == pytest.approx((0, 0, 0), abs=1e-3)
+    model.set_weights(before)
+    for variable in model.encoder.trainable_variables:
+        variable.assign(tf.zeros_like(variable))
+    assert observed().dead_features == 100
+    model.set_weights(before)
+    bias = model.transformation_ab.affine.parameters.bias
+    bias.assign(tf.fill(bias.shape, 1e3))
+    assert observed().outside > 25
