@@ -108,7 +108,7 @@ def dice(printed: str, method: str) -> float:
         if "mean" in fields:
             header = fields
         elif fields[0] == method:
-            found.append(float(fields[1 + header.index("mean")].split()[0]))
+            found.append(float(fields[1 + header.index("mean")].split("±")[0]))
     assert len(found) == 2
     return sum(found) / 2
 
