@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import resource
 import subprocess
 import sys
 
@@ -20,7 +19,7 @@ FORWARD = [(64, 1), (96, 1), (128, 1), (160, 1)]
 
 def measure(name: str, what: str, size: int, batch_size: int) -> float:
     """Peak memory of this process in MiB above what the model's own is."""
-    from training_steps import batch
+    from training_steps import batch, peak_memory
 
     from fire_tf import load_config
     from fire_tf.model.build import build_model
@@ -28,17 +27,13 @@ def measure(name: str, what: str, size: int, batch_size: int) -> float:
     config = load_config(name)
     canvas = (size,) * 3
     model = build_model(dataclasses.replace(config, data=dataclasses.replace(config.data, canvas=canvas)))
-    before, data = _peak(), batch(canvas, batch_size)
+    before, data = peak_memory(), batch(canvas, batch_size)
     if what == "step":
         model.compile(objective="paper", cycle=[["synthesis"]])
         float(model.make_train_function()(iter([data]))["loss"])
     else:
         model.estimate_pair(data["a"].numpy(), data["b"].numpy())
-    return _peak() - before
-
-
-def _peak() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return peak_memory() - before
 
 
 def main() -> None:

@@ -37,7 +37,7 @@ def measure(name: str, stage: int, repeats: int) -> dict[str, Any]:
     config = load_config(name)
     chosen = config.stages[stage]
     model = build_model(config)
-    before = _peak()
+    before = peak_memory()
     adam = tf.keras.optimizers.Adam
     optimizers = {f"{group}_optimizer": adam(1e-6) for group in ("affine", "nonrigid", "synthesis")}
     model.compile(**optimizers, objective=chosen.objective, cycle=chosen.cycle)
@@ -49,7 +49,7 @@ def measure(name: str, stage: int, repeats: int) -> dict[str, Any]:
             float(step(iter([data]))["loss"])
             (later if turn else first).append(time.perf_counter() - started)
     seconds = np.median(np.reshape(later, (repeats, len(chosen.cycle))), axis=0)
-    return {"first": first, "step": seconds.tolist(), "memory": _peak() - before}
+    return {"first": first, "step": seconds.tolist(), "memory": peak_memory() - before}
 
 
 def batch(canvas: tuple[int, ...], size: int) -> dict[str, Any]:
@@ -73,7 +73,8 @@ def batch(canvas: tuple[int, ...], size: int) -> dict[str, Any]:
     return {name: tf.constant(value, tf.float32) for name, value in content.items()}
 
 
-def _peak() -> float:
+def peak_memory() -> float:
+    """Of this process until now, in MiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 

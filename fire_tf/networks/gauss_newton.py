@@ -69,7 +69,7 @@ class AffineSteps(_Steps):
         voxels = np.indices(self.grid.shape).reshape(n, -1).T * self.grid.strides
         places = (voxels - (np.array(canvas) - 1) / 2) / half
         basis = np.concatenate([places, np.ones_like(places[:, :1])], axis=-1).astype(np.float32)
-        prior = tf.fill([n + 1], self._DAMPING)
+        spans, prior = [_span(basis)], tf.fill([n + 1], self._DAMPING)
         to_half = half / tf.constant(self.grid.strides, tf.float32)
         moving, fixed = self._projected(*inputs)
         for _ in range(self.steps):
@@ -78,7 +78,7 @@ class AffineSteps(_Steps):
                 tf.reshape(value, [-1, len(places), value.shape[-1]])
                 for value in _structure_and_force(warped, fixed, to_half)
             )
-            step = tf.linalg.matrix_transpose(_solve(structure, force, [basis], prior))
+            step = tf.linalg.matrix_transpose(_solve(structure, force, [basis], spans, prior))
             # phi o (id + d), d(q) = step (q, 1)
             linear, shift = step[..., :-1] + tf.eye(n), step[..., -1:] * half
             shift = tf.matmul(matrix[..., :-1], shift) + matrix[..., -1:]
@@ -104,13 +104,14 @@ class CosineSteps(_Steps):
         moving, fixed = self._projected(*inputs)
         shape = moving.shape[1:-1].as_list()
         bases, waves = _waves(shape, self.half_wave, self._MOST // self.rank)
+        spans = [_span(basis) for basis in bases]
         squared = np.sum(np.meshgrid(*[wave**2 for wave in waves], indexing="ij"), axis=0)
         prior = tf.constant(self._DAMPING + self.bending * squared.ravel() ** 2, tf.float32)
         points = identity_grid(shape)
         u = tf.zeros_like(moving[..., : self.rank])
         for _ in range(self.steps):
             structure, force = _structure_and_force(sample(moving, points + u), fixed, tf.ones([self.rank]))
-            step = _expand(_solve(structure, force, bases, prior), bases)
+            step = _expand(_solve(structure, force, bases, spans, prior), bases)
             u = compose_displacements(u, step)
         return u
 
@@ -162,9 +163,15 @@ def _slope(value: tf.Tensor, axis: int) -> tf.Tensor:
 
 
 def _solve(
-    structure: tf.Tensor, force: tf.Tensor, bases: Sequence[np.ndarray], prior: tf.Tensor
+    structure: tf.Tensor,
+    force: tf.Tensor,
+    bases: Sequence[np.ndarray],
+    spans: Sequence[tuple[np.ndarray, np.ndarray]],
+    prior: tf.Tensor,
 ) -> tf.Tensor:
     """The coefficients (batch, k, n) of the products of ``bases``, (size, k_axis) for each axis of the grid.
+
+    ``spans`` are the `_span` of each, which all steps share.
 
     They minimise the mean of d^T structure d + 2 force^T d plus the mean trace of structure times the sum of
     ``prior`` (k,) c^2, so that the scale of the maps does not matter.
@@ -176,7 +183,7 @@ def _solve(
         places[i, j] = places[j, i] = place
     diagonal = tf.gather(structure, np.diag(places), axis=-1)
     trace = tf.reduce_sum(tf.reduce_mean(diagonal, axis=list(range(1, m + 1))), axis=-1)
-    matrix, right, spans = structure, force, [_span(basis) for basis in bases]
+    matrix, right = structure, force
     for basis, (span, _) in zip(bases, spans, strict=True):
         # Each turn takes the first axis of the grid and appends what it is contracted to.
         matrix = tf.tensordot(matrix, span / np.float32(len(basis)), [[1], [0]])

@@ -10,6 +10,7 @@ from fire_tf.networks.gauss_newton import (
     CosineSteps,
     _expand,
     _solve,
+    _span,
     _structure_and_force,
     _upper,
     _waves,
@@ -53,7 +54,7 @@ def test_solve_is_the_dense_least_squares_solution(rank):
     force = rng.normal(size=(2, *sizes, rank))
     prior = rng.uniform(0.1, 1, np.prod(counts))
     arguments = [tf.constant(value, tf.float32) for value in (upper(structure), force)]
-    found = _solve(*arguments, bases, tf.constant(prior, tf.float32)).numpy()
+    found = _solve(*arguments, bases, list(map(_span, bases)), tf.constant(prior, tf.float32)).numpy()
 
     functions = list(product(*[range(count) for count in counts]))
     voxels = list(product(*[range(size) for size in sizes]))
@@ -150,8 +151,9 @@ def test_the_scale_of_the_maps_does_not_matter(rank):
     structure, force = upper(tf.matmul(root, root, transpose_a=True)), root[..., 0, :]
     bases = _waves(GRID[rank], 5.0, 10**6)[0]
     prior = tf.ones([int(np.prod([basis.shape[1] for basis in bases]))])
-    once = _solve(structure, force, bases, prior)
-    np.testing.assert_allclose(_solve(100 * structure, 100 * force, bases, prior), once, atol=1e-4)
+    spans = list(map(_span, bases))
+    once = _solve(structure, force, bases, spans, prior)
+    np.testing.assert_allclose(_solve(100 * structure, 100 * force, bases, spans, prior), once, atol=1e-4)
 
 
 @both_ranks

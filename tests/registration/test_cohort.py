@@ -255,33 +255,9 @@ def test_frames_onto_an_image_without_frames(commands: Path) -> None:
     frames = np.stack([brain_like(SIZE, seed) for seed in range(2)], axis=-1)[:, :, np.newaxis]
     nib.save(nib.Nifti1Image(frames, AFFINE), "series.nii.gz")
     nib.save(nib.Nifti1Image(brain_like(SIZE, 1)[..., np.newaxis], AFFINE), "still.nii.gz")
-    main(
-        [
-            "--model",
-            "m",
-            "--moving",
-            "series.nii.gz",
-            "--fixed",
-            "still.nii.gz",
-            "--all-frames",
-            "--output-prefix",
-            "f_",
-        ]
-    )
+    pair = ["--model", "m", "--moving", "series.nii.gz", "--fixed", "still.nii.gz"]
+    main([*pair, "--all-frames", "--output-prefix", "f_"])
     assert nib.load("f_Warped.nii.gz").shape == (*SIZE, 1, 2)
-    main(
-        [
-            "--model",
-            "m",
-            "--moving",
-            "series.nii.gz",
-            "--fixed",
-            "still.nii.gz",
-            "--frame",
-            "1",
-            "--output-prefix",
-            "g_",
-        ]
-    )
+    main([*pair, "--frame", "1", "--output-prefix", "g_"])
     one = nib.load("g_Warped.nii.gz").get_fdata()
     np.testing.assert_array_equal(one, nib.load("f_Warped.nii.gz").get_fdata()[..., 1])
