@@ -31,12 +31,11 @@ from fire_tf.config.schema import DataConfig, DeformationConfig, ShadingConfig
 from fire_tf.data import deformations
 from fire_tf.data.cache import SubjectArrays, load_split
 from fire_tf.data.shading import draw_shading, shade
-from fire_tf.intensities.grey_values import BACKGROUND
+from fire_tf.intensities.grey_values import BACKGROUND, NO_AIR
 from fire_tf.networks.spatial import identity_grid, sample_one
 
 _PARALLEL = 2  # elements made at the same time; more would take the cores from training
 _AHEAD = 2  # batches kept ready
-_TISSUE = BACKGROUND + 0.1  # brighter than this counts as the object that must stay on the canvas
 
 
 @dataclass(frozen=True)
@@ -144,7 +143,7 @@ class _Stock(NamedTuple):
 def _load_stock(config: DataConfig, split: str) -> _Stock:
     samples = [sample for subject in load_split(config, split) for sample in _images(subject)]
     count = np.array([len(images) for images in samples], np.int64)
-    extent = np.stack([deformations.extreme_points((images > _TISSUE).any(axis=0)) for images in samples])
+    extent = np.stack([deformations.extreme_points((images > NO_AIR).any(axis=0)) for images in samples])
     with tf.device("CPU:0"):
         return _Stock(
             tf.constant(np.concatenate(samples)),

@@ -10,6 +10,9 @@ import numpy as np
 BACKGROUND = -1.0
 """The normalised value of what lies outside the object and outside the image."""
 
+NO_AIR = BACKGROUND + 0.1
+"""Normalised values above it are the object."""
+
 BRIGHTEST = 98.0, 4.0
 """Nothing becomes 1 that is more than so many times as far above the background as this percentile: single voxels, a
 thousandth of them, may have any value."""

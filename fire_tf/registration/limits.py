@@ -23,7 +23,7 @@ from scipy.ndimage import binary_fill_holes, distance_transform_edt
 
 from fire_tf.geometry.canvas import Prepared
 from fire_tf.geometry.images import Image
-from fire_tf.intensities.grey_values import BACKGROUND
+from fire_tf.intensities.grey_values import BACKGROUND, NO_AIR
 from fire_tf.measures import metrics
 from fire_tf.registration.pair import Alignment, PairModel, Registration, Synthesis, between_canvases
 from fire_tf.registration.quality import similarity
@@ -35,7 +35,6 @@ the last tenth."""
 _SIZES = 0.6, 1.3  # of the least and the most tissue of the validation pairs
 _SHELLS = (4.0, 8.0, 12.0, 16.0, 20.0)  # mm below the outline
 _FEW = 20  # voxels of which a shell's mean is not taken
-_NO_AIR = BACKGROUND + 0.1
 _COARSE, _FINE = 2.0, 1 / 8  # of the model's spacing
 
 
@@ -178,7 +177,7 @@ def tissue(image: Prepared) -> float:
 def rim(image: Prepared) -> float:
     """The mean grey value, in [-1, 1], of the darkest shell below the outline of the object; NaN where it is too small
     for one, or has no outline."""
-    mask = image.data > _NO_AIR
+    mask = image.data > NO_AIR
     if not mask.any() or mask.all():
         return float("nan")
     filled = metrics.brain_mask(mask, 0.0)
