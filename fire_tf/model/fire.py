@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import tensorflow as tf
@@ -11,23 +12,13 @@ from fire_tf.model.forward import Batch, ForwardPass
 from fire_tf.model.gradients import gradients_of
 from fire_tf.model.losses import LAMBDA, Losses
 from fire_tf.model.objectives import OBJECTIVES, aligned_losses, known_losses, paper_losses
+from fire_tf.model.term_means import TermMean
 from fire_tf.networks.spatial import FeatureGrid
 from fire_tf.networks.synthesis import Decoder, Encoder
 from fire_tf.networks.transformation import TransformationNetwork
 
 GROUPS = ("affine", "nonrigid", "synthesis")
 PAPER_CYCLE = (("affine",), ("nonrigid",), ("synthesis",))
-
-
-class TermMean(tf.keras.metrics.Mean):
-    """The running mean of a loss term, which is no part of a model: what Keras saved of it, a later version with
-    another term could not read."""
-
-    def save_own_variables(self, store: Any) -> None:
-        """Nothing is kept."""
-
-    def load_own_variables(self, store: Any) -> None:
-        """Nothing was kept, or is left where it is (format 1)."""
 
 
 @tf.keras.utils.register_keras_serializable("fire_tf")
@@ -77,7 +68,7 @@ class FIRE(ForwardPass, tf.keras.Model):
             raise ValueError(f"unknown loss terms {sorted(unknown)}: expected some of {list(Losses._fields)}")
         # Assigned once: Keras tracks the dictionary, and refuses to checkpoint one that changed since.
         self.loss_weights = defaults | dict(weights or {})
-        self.preprocessing: dict[str, Any] = {}
+        self.preprocessing = {}
         self._build_networks()
         self.phase = tf.Variable(0, trainable=False, dtype=tf.int64, name="phase")
         self.term_means = {name: TermMean(name) for name in Losses._fields}
@@ -95,6 +86,16 @@ class FIRE(ForwardPass, tf.keras.Model):
             if not network.built:  # Keras builds what it loads
                 network.build(shape)
         self.built = True
+
+    @property
+    def preprocessing(self) -> Mapping[str, Any]:
+        """What the images must look like, and what `register` warns of; set it whole."""
+        return self._preprocessing
+
+    @preprocessing.setter
+    def preprocessing(self, settings: Mapping[str, Any]) -> None:
+        # Read only, because Keras would track a plain dictionary, in a wrapper that is no JSON.
+        self._preprocessing = MappingProxyType(dict(settings))
 
     def export(self, *args: Any, **kwargs: Any) -> None:
         """Refused: Keras' endpoint would take prepared images on the canvas and answer wrongly on any others."""

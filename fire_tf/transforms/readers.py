@@ -101,7 +101,7 @@ def _read_field(path: Path, kind: str, *, positions: bool = False) -> FieldTrans
 
 def _look_like(field: np.ndarray, places: np.ndarray) -> bool:
     """Whether vectors grow by 1 for each mm (or voxel) along every axis of a grid, as positions do."""
-    spread = places.reshape(-1, 3) - places.reshape(-1, 3).mean(axis=0)
+    spread = places.reshape(-1, 3) - places.reshape(-1, 3).mean(axis=0, dtype=np.float64)
     known = np.ptp(spread, axis=0) > 0
     slopes = (spread * field.reshape(-1, 3)).sum(axis=0)[known] / (spread**2).sum(axis=0)[known]
     return bool((np.abs(slopes - 1) < _AS_POSITIONS).all())

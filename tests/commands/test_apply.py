@@ -301,7 +301,7 @@ def test_outside_is_what_was_asked_for(
         tmp_path, "x.nii", "--interpolation", interpolation, *asked, transform=still(tmp_path, 3)
     ).get_fdata()
     np.testing.assert_allclose(result[-2:], 0 if fill is None else fill, atol=1e-4)
-    np.testing.assert_allclose(result[:-3], (raw * slope + intercept)[3:], rtol=1e-5)
+    np.testing.assert_allclose(result[:-3], (raw * np.float64(slope) + intercept)[3:], rtol=1e-5)
 
 
 def test_vectors_are_refused_but_may_be_the_reference(tmp_path: Path, capsys) -> None:

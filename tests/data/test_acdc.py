@@ -374,7 +374,7 @@ def squeeze() -> tuple[np.ndarray, np.ndarray]:
 def test_a_2d_model_is_scored_over_the_whole_stack(config: DataConfig) -> None:
     (pair,) = acquired_pairs(config, "test", "ED")
     model = KnownModel((28, 24), (1.5, 1.5), a_to_b=squeeze())
-    model.preprocessing |= {"modality_a": "ED", "modality_b": "ES"}
+    model.preprocessing = {**model.preprocessing, "modality_a": "ED", "modality_b": "ES"}
     scores = evaluate(
         [pair],
         [SliceBySlice(TrainedModel(model, "ED"), (42.0, 36.0))],
@@ -399,7 +399,7 @@ def test_the_command_scores_hearts_as_they_are(
     root: Path, config: DataConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = KnownModel((28, 24), (1.5, 1.5), a_to_b=squeeze())
-    model.preprocessing |= {"modality_a": "ED", "modality_b": "ES"}
+    model.preprocessing = {**model.preprocessing, "modality_a": "ED", "modality_b": "ES"}
     monkeypatch.setattr("fire_tf.evaluation.experiment.load_model", lambda folder: model)
     (root / "run").mkdir()
     data = replace(config, split={"test": ("patient001", "patient002", "patient003")})

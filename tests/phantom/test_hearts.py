@@ -104,7 +104,7 @@ class Doubling(KnownModel):
         double = eye.copy()
         double[0, 0] = double[1, 1] = 2.0
         super().__init__(canvas, spacing, (double, still), (half, still))
-        self.preprocessing["slice_axis"] = "thickest"
+        self.preprocessing = {**self.preprocessing, "slice_axis": "thickest"}
 
 
 def blobs(shape: tuple[int, int, int], frames: int) -> tuple[nib.Nifti1Image, nib.Nifti1Image]:
@@ -148,7 +148,7 @@ def test_a_model_that_sees_no_motion_finds_none(root: Path) -> None:
     beat, truth = beat_of(root)
     ed = nib.load(truth).slicer[..., 0]
     model = KnownModel(SHAPE[:2], SPACING[:2])
-    model.preprocessing["slice_axis"] = "thickest"
+    model.preprocessing = {**model.preprocessing, "slice_axis": "thickest"}
     followed = follow_beat(model, beat, ed, 0)
     np.testing.assert_array_equal(
         followed.labels.get_fdata(), np.repeat(ed.get_fdata()[..., np.newaxis], PHASES, axis=-1)

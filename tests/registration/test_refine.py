@@ -244,7 +244,7 @@ def worst_dice(pair: Pair, model: KnownModel) -> float:
 def test_a_model_of_hearts_is_refined_as_finely_as_a_wall_thickens() -> None:
     pair, model = contraction((24, 32), (20, 30)), KnownModel(SHAPE[2], SPACING[2])
     assert worst_dice(pair, model) < 0.93
-    model.preprocessing["search"] = "hearts"
+    model.preprocessing = {**model.preprocessing, "search": "hearts"}
     assert worst_dice(pair, model) > 0.95
 
 
@@ -257,7 +257,7 @@ def test_refining_hearts_starts_from_the_nonrigid_part_of_either_direction() -> 
 
     def heart_model(**knowing: tuple[np.ndarray, np.ndarray]) -> KnownModel:
         model = KnownModel(SHAPE[2], SPACING[2], **knowing)
-        model.preprocessing["search"] = "hearts"
+        model.preprocessing = {**model.preprocessing, "search": "hearts"}
         return model
 
     assert worst_dice(contraction(before, after), heart_model()) < 0.8

@@ -35,7 +35,12 @@ def heart_model(canvas: tuple[int, ...] = PLANE, spacing: tuple[float, ...] = (1
     there, bend = (THERE, BEND) if canvas == PLANE else (np.eye(len(canvas), len(canvas) + 1), None)
     bend = np.zeros((*canvas, len(canvas))) if bend is None else bend
     model = KnownModel(canvas, spacing, (there, bend), (inverse_affine(there), -bend))
-    model.preprocessing |= {"modality_a": "ED", "modality_b": "ES", "slice_axis": "thickest"}
+    model.preprocessing = {
+        **model.preprocessing,
+        "modality_a": "ED",
+        "modality_b": "ES",
+        "slice_axis": "thickest",
+    }
     return model
 
 
