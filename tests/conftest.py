@@ -9,4 +9,4 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Read when grpc is loaded, which tests do before the client would say so.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
-import fire_tf  # noqa: E402, F401 - chooses the Keras of newer TensorFlows, which a test may import first
+import fire_tf  # noqa: F401 - chooses the Keras of newer TensorFlows, which a test may import first
