@@ -96,6 +96,8 @@ def _check_options(options: Experiment, output: Path) -> None:
         raise InputError(f"--count {options.count}: expected at least 1")
     if options.seed < 0:
         raise InputError(f"--seed {options.seed}: expected a number from 0")
+    if options.pairs and options.pairs.resolve() == output.resolve():
+        raise InputError(f"--output {output}: its pairs.csv, which lists the pairs, would be overwritten")
     check_writable(output / "pictures" if options.table else output)
 
 

@@ -29,11 +29,19 @@ def collected() -> Iterator[list[str]]:
 
 
 def in_lines(command: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-    """Decorate a command: each doubt is one line on stderr, ``warning: ...``, as often as it is raised."""
+    """Decorate a command: each doubt is one line on stderr, ``warning: ...``, once however often it is raised."""
 
     @functools.wraps(command)
     def with_lines(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
-        with _given_to(lambda message: print("warning:", " ".join(message.split()), file=sys.stderr)):
+        said = set()
+
+        def say(message: str) -> None:
+            line = " ".join(message.split())
+            if line not in said:  # frames of one file share its header's doubts
+                print("warning:", line, file=sys.stderr)
+            said.add(line)
+
+        with _given_to(say):
             return command(*args, **kwargs)
 
     return with_lines

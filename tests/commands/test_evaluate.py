@@ -308,6 +308,7 @@ def test_headers_may_be_rounded_and_single_slices_lie_at_any_height(pair_folder:
         (["--output", "taken/out"], "taken/out: cannot be written to"),
         (["--count", "0"], "--count 0: expected at least 1"),
         (["--seed", "-1"], "--seed -1: expected a number from 0"),
+        (["--pairs", "run/../pairs", "--output", "pairs"], "--output pairs: its pairs.csv"),
     ],
 )
 def test_what_cannot_be_done_is_named_before_anything_is_read(
