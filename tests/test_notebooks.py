@@ -119,6 +119,7 @@ def check_quickstart(printed: str) -> None:
 
 def check_own_data(printed: str) -> None:
     assert "data.spaceing" in printed
+    assert dice(printed, "FIRE") > dice(printed, "unaligned") + 10
     assert "saved_model.pb" in printed
     assert float(printed.strip().splitlines()[-1]) < 1e-4  # served against registered
 

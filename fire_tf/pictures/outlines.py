@@ -16,7 +16,6 @@ from matplotlib.lines import Line2D
 
 from fire_tf.geometry.point_maps import PointMap, grid_points
 from fire_tf.geometry.reading import pull
-from fire_tf.measures.metrics import map_positions
 from fire_tf.pictures.panels import Plane, save, show_slice
 
 _COLOURS = ("tab:blue", "tab:orange", "tab:green", "tab:red", "tab:purple")
@@ -65,23 +64,34 @@ def draw_outlines(rows: Sequence[Sequence[Warped]], structures: Mapping[int, str
 
 
 def draw_progress(looks: Sequence[Warped], structures: Mapping[int, str], path: Path) -> None:
-    """A column for each of several results for one pair of single slices in [-1, 1], and one for the target image.
+    """A column for each of several results for one pair, and one for the target image.
 
-    Above the source image on the target's grid, below the target image with outlines as `draw_outlines` has them.
-    Raises ValueError for volumes.
+    Above the source image on the target's grid, below the target image with outlines, in the slice that `draw_outlines`
+    shows.
     """
     source, target = looks[0].source, looks[0].target
-    if target.image.ndim != 2:
-        raise ValueError(f"expected a pair of single slices, got {target.image.ndim} axes")
+    plane = _plane(target.labels, structures)
+    points = plane.cut(grid_points(target.image.shape))
     figure = Figure(figsize=(1.9 * (len(looks) + 1), 4.6), layout="constrained")
     panels = figure.subplots(2, len(looks) + 1)
+    moving, fixed = _shown(source.image), plane.cut(_shown(target.image))
     for column, look in zip(panels.T, looks, strict=False):
-        positions = map_positions(look.pull_back, target.image.shape)
-        show_slice(column[0], pull(source.image, positions, outside=float(source.image.min())), look.title)
+        show_slice(column[0], pull(moving, look.pull_back(points), outside=-1.0), look.title)
         _show_outlines(column[1], look, structures, brightness=0.5)
-    show_slice(panels[0, -1], target.image, "the fixed image")
+    show_slice(panels[0, -1], fixed, "the fixed image")
     panels[1, -1].set_axis_off()
     save(figure, path)
+
+
+def _plane(labels: np.ndarray, structures: Mapping[int, str]) -> Plane:
+    return Plane((0, 1)) if labels.ndim == 2 else Plane((0, 1), 2, _fullest(labels, list(structures)))
+
+
+def _shown(image: np.ndarray) -> np.ndarray:
+    """Grey values on [-1, 1], from black to white."""
+    low = float(image.min())
+    white = float(np.percentile(image, _BRIGHTEST)) - low
+    return (image - low) * (2.0 / white if white else 0.0) - 1.0
 
 
 def _show_outlines(
@@ -89,7 +99,7 @@ def _show_outlines(
 ) -> None:
     """One panel; ``brightness`` below 1 darkens the image, so that white lines are seen on bright tissue."""
     own, spacing = shown.target.labels, shown.target.spacing
-    plane = Plane((0, 1)) if own.ndim == 2 else Plane((0, 1), 2, _fullest(own, list(structures)))
+    plane = _plane(own, structures)
     image, labels = plane.cut(shown.target.image), plane.cut(own)
     positions = shown.pull_back(plane.cut(grid_points(own.shape)))
     warped = pull(shown.source.labels, positions, nearest=True)

@@ -24,8 +24,8 @@ class WatchRegistration(tf.keras.callbacks.Callback):
     own labels in white and of the moving image's, warped, in colour. The last column has the fixed image.
 
     Args:
-        images: the moving one, of the model's modality A, and the fixed one: single slices in [-1, 1].
-        labels: their label maps (X, Y).
+        images: the moving one, of the model's modality A, and the fixed one: single slices or volumes.
+        labels: their label maps, (X, Y) or (X, Y, Z).
         structures: label value -> name.
         path: the PNG, written anew after every epoch.
         show: called with ``path`` whenever it was written; in a notebook what brings the picture up to date.
@@ -42,13 +42,10 @@ class WatchRegistration(tf.keras.callbacks.Callback):
         show: Callable[[Path], Any] = lambda path: None,
     ):
         super().__init__()
-        for image in images:
-            if image.data.shape[2] != 1:
-                raise ValueError(f"{image.path}: has shape {image.data.shape}, expected a single slice")
         self.images, self.structures, self.path, self.show = images, structures, Path(path), show
         self.dice: list[float] = []
         self._moving, self._fixed = (
-            Labelled(image.data[..., 0], own, tuple(image.spacing[:2]))
+            Labelled(image.data.reshape(own.shape), own, tuple(image.spacing[: own.ndim]))
             for image, own in zip(images, labels, strict=True)
         )
         self._looks: list[Warped] = []
@@ -63,7 +60,7 @@ class WatchRegistration(tf.keras.callbacks.Callback):
     def _look(self, when: str) -> None:
         moving, fixed = self.images
         found = register_pair(self.model, moving, fixed)
-        to_moving = in_voxels(found.to_moving, fixed.affine, moving.affine, 2)
+        to_moving = in_voxels(found.to_moving, fixed.affine, moving.affine, self._fixed.labels.ndim)
         own = self._fixed.labels
         moved = pull(self._moving.labels, map_positions(to_moving, own.shape), nearest=True)
         self.dice.append(float(np.nanmean(list(dice_per_structure(moved, own, self.structures).values()))))

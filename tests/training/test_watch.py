@@ -83,8 +83,12 @@ def test_a_structure_that_neither_slice_holds_does_not_count(pair: Pair, tmp_pat
     assert callback.dice == [1.0]
 
 
-def test_volumes_are_refused(pair: Pair, tmp_path: Path) -> None:
-    images, labels = pair
-    solid = Image(np.zeros((4, 4, 4)), np.eye(4), "v")
-    with pytest.raises(ValueError, match=r"v: has shape \(4, 4, 4\), expected a single slice"):
-        WatchRegistration((images[0], solid), labels, STRUCTURES, tmp_path / "watch.png")
+def test_volumes_are_watched_as_slices_are(tmp_path: Path) -> None:
+    grey = brain_like((16, 20, 12))
+    affine, labels = np.diag([2.0, 2.0, 2.0, 1.0]), labels_of(grey)
+    image, still = Image(grey, affine, "v"), (np.eye(3, 4), np.zeros((16, 20, 12, 3)))
+    callback = WatchRegistration((image, image), (labels, labels), STRUCTURES, tmp_path / "watch.png")
+    callback.model = KnownModel((16, 20, 12), (2.0, 2.0, 2.0), still, still)
+    callback.on_train_begin()
+    assert callback.dice == [1.0]
+    assert imread(tmp_path / "watch.png").ndim == 3
