@@ -367,9 +367,10 @@ def test_faulty_bases_are_refused(tmp_path, base, text, words):
 @pytest.mark.parametrize("name", SHIPPED)
 def test_hearts_and_heads_are_treated_as_such_by_default(name):
     config = load_config(name)
-    found = (config.data.pairing, config.data.slice_axis, config.search, config.ants)
-    hearts = ("unaligned", "thickest", "hearts", "hearts")
-    assert found == (hearts if config.data.source == "acdc" else ("registered", "last", "heads", "heads"))
+    hearts = config.data.source == "acdc"
+    found = (config.data.slice_axis, config.search, config.ants)
+    assert found == (("thickest", "hearts", "hearts") if hearts else ("last", "heads", "heads"))
+    assert config.data.pairing == ("unaligned" if hearts or "unaligned" in name else "registered")
 
 
 def test_what_follows_from_the_source_may_be_chosen(small):
