@@ -13,6 +13,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from fire_tf.config.loading import save_config
 from fire_tf.config.schema import Config, Stage
 from fire_tf.files.outputs import write_file, write_together
 from fire_tf.model.fire import FIRE
@@ -82,7 +83,12 @@ class Run:
         """Write the model to ``best/`` if ``loss`` is the least of the last stage so far."""
         if stage is self.config.stages[-1] and loss < float(self.best):
             self.best.assign(loss)
-            write_together(f"{self.folder / 'best'}/", lambda beside: save_model(self.model, beside))
+            write_together(f"{self.folder / 'best'}/", self.save_model)
+
+    def save_model(self, folder: Path) -> None:
+        """Write the model as it is now, with the config that it was trained by."""
+        save_model(self.model, folder)
+        save_config(self.config, folder / "config.yaml")
 
     def restore(self) -> None:
         """Go back to the latest checkpoint, with the model compiled for the stage that it was saved in."""

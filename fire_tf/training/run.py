@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from fire_tf.data.cache import load_split
 from fire_tf.files.errors import InputError
 from fire_tf.model.build import build_model
 from fire_tf.model.fire import FIRE, GROUPS
-from fire_tf.model.storage import load_model, save_model
+from fire_tf.model.storage import load_model
 from fire_tf.training.callbacks import Interrupted, Interruption
 from fire_tf.training.limits import learn_limits
 from fire_tf.training.progress import Run
@@ -60,8 +59,7 @@ def train(config: Config, folder: Path, *, resume: bool = False, quiet: bool = F
     _run_stages(run, quiet)
     if not (restoring and (folder / "model").is_dir()):
         _set_limits(run.model, config)
-        save_model(run.model, folder / "model")
-        shutil.copyfile(folder / "config.yaml", folder / "model" / "config.yaml")
+        run.save_model(folder / "model")
     return run.model
 
 

@@ -124,11 +124,10 @@ def test_a_run_folder_holds_what_the_readme_says(config: Path, run: Path) -> Non
         "tensorboard",
     ]
     assert load_config(run / "config.yaml") == load_config(config)
-    assert sorted(path.name for path in (run / "model").iterdir()) == [
-        "config.yaml",
-        "fire.keras",
-        "preprocessing.json",
-    ]
+    for name in ("best", "model"):
+        files = ["config.yaml", "fire.keras", "preprocessing.json"]
+        assert sorted(path.name for path in (run / name).iterdir()) == files
+        assert load_config(run / name / "config.yaml") == load_config(config)
     assert sorted(path.name for path in (run / "tensorboard").iterdir()) == ["first", "second", "third"]
     assert len(list((run / "checkpoints").glob("ckpt-*.index"))) == 2
 
