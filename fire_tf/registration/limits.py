@@ -32,6 +32,10 @@ _BEYOND = 2.0
 """The least similarity lies so many times as far below the last hundredth of the validation pairs as that lies below
 the last tenth."""
 
+_FEW_IMAGES, _UNLIKE = 10, 3.0
+"""Pairs drawn from fewer images than the first (volumes) say how far one head goes, not how heads differ: the least
+similarity is then at most so much that it is the second number times as far from 1 as the median pair's."""
+
 _SIZES = 0.6, 1.3  # of the least and the most tissue of the validation pairs
 _SHELLS = (4.0, 8.0, 12.0, 16.0, 20.0)  # mm below the outline
 _FEW = 20  # voxels of which a shell's mean is not taken
@@ -58,8 +62,11 @@ def measured(found: Registration) -> dict[str, dict[str, float]]:
     return rows
 
 
-def learnt(rows: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str, Any]:
-    """The limits of pairs, of each of which there is what `measured` gives."""
+def learnt(rows: Sequence[Mapping[str, Mapping[str, float]]], images: int) -> dict[str, Any]:
+    """The limits of pairs, of each of which there is what `measured` gives.
+
+    ``images``: of either modality, from which the pairs were drawn.
+    """
     limits: dict[str, Any] = {}
     gains = [max(numbers["gain"] for numbers in row.values()) for row in rows]
     if np.percentile(gains, 1) > 0:
@@ -67,7 +74,7 @@ def learnt(rows: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str, Any]:
     for modality in rows[0]:
         values = {name: np.array([row[modality][name] for row in rows]) for name in rows[0][modality]}
         limits[modality] = {
-            name: round(_beyond(values[name]), 4) for name in ("similarity", "affine_similarity")
+            name: round(_beyond(values[name], images), 4) for name in ("similarity", "affine_similarity")
         }
         if np.isfinite(values["rim"]).all():
             limits[modality]["rim"] = round(float(np.percentile(values["rim"], 1) + BACKGROUND) / 2, 4)
@@ -78,9 +85,10 @@ def learnt(rows: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str, Any]:
     return limits
 
 
-def _beyond(values: np.ndarray) -> float:
-    hundredth, tenth = np.percentile(values, (1, 10))
-    return float(hundredth - _BEYOND * (tenth - hundredth))
+def _beyond(values: np.ndarray, images: int) -> float:
+    hundredth, tenth, median = np.percentile(values, (1, 10, 50))
+    least = float(hundredth - _BEYOND * (tenth - hundredth))
+    return least if images >= _FEW_IMAGES else min(least, 1.0 - _UNLIKE * (1.0 - float(median)))
 
 
 def doubts(

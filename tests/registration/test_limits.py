@@ -68,7 +68,10 @@ def model() -> Inverting:
     for seed in range(20):
         other = negative(brain(seed)) * noise.uniform(0.9, 1.1, SIZE).astype(np.float32)
         rows.append(measured(register_pair(model, as_image(brain(seed)), as_image(other))))
-    model.preprocessing = {**model.preprocessing, "limits": json.loads(json.dumps(learnt(rows)))}
+    model.preprocessing = {
+        **model.preprocessing,
+        "limits": json.loads(json.dumps(learnt(rows, images=len(rows)))),
+    }
     return model
 
 
@@ -115,12 +118,15 @@ def test_limits_lie_where_they_are_said_to_lie() -> None:
     values = np.arange(101) / 100  # the hundredth is 0.01, the tenth 0.1
     row = {"similarity": 0.0, "affine_similarity": 0.0, "gain": 0.5, "rim": 0.0, "size": 10.0}
     rows = [{"T1": {**row, "similarity": value, "rim": value, "size": 10 + value}} for value in values]
-    limits = learnt(rows)
+    limits = learnt(rows, images=100)
     assert limits["T1"]["similarity"] == pytest.approx(0.01 - 2 * 0.09)
     assert limits["T1"]["rim"] == pytest.approx((0.01 - 1) / 2, abs=1e-4)
     assert limits["T1"]["size"] == pytest.approx([6.0, 14.3])
     assert limits["gain"] == 0
-    never = learnt([{"T1": {**row, "gain": -0.1, "rim": float("nan")}}])
+    alike = [{"T1": {**row, "similarity": 0.95}}] * 3  # draws of one head, which say nothing of other heads
+    found = [learnt(alike, images=count)["T1"]["similarity"] for count in (1, 100)]
+    assert found == pytest.approx([1 - 3 * 0.05, 0.95])
+    never = learnt([{"T1": {**row, "gain": -0.1, "rim": float("nan")}}], images=100)
     assert "gain" not in never  # where synthesis never helps, that it does not is no fault of a pair
     assert "rim" not in never["T1"]
 
