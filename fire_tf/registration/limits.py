@@ -125,9 +125,9 @@ def doubts(
             f"{pair}: {' and '.join(low)}, less than pairs of the model's kind reach: another modality, anatomy or "
             "orientation, or a registration that failed"
         )
-    if "gain" in limits and _gain(found, numbers) <= limits["gain"]:
+    if "gain" in limits and (gain := _gain(found, numbers)) <= limits["gain"]:
         lines.append(
-            f"{pair}: synthesis makes them no more similar than they are (by {_gain(found, numbers):.2f}): not "
+            f"{pair}: synthesis makes them no more similar than they are (by {gain:.2f}): not "
             f"{moving} and {fixed}, or the other way round (--moving-modality)"
         )
     return lines

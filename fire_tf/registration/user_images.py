@@ -87,19 +87,22 @@ def _registered(model: PairModel, moving: Source, fixed: Source, options: Option
     _check_planes(moving_grid, fixed_grid, labels)
     overlap = fixed_grid.covered_by(moving_grid, AffineMap.identity(3))
     images = as_trained(model, read_image(opened[0])), as_trained(model, read_image(opened[1]))
-    seen = images[0].cleared(), images[1].cleared()
+    (moving_seen, moving_air), (fixed_seen, fixed_air) = (clear(image.data) for image in images)
+    seen = replace(images[0], data=moving_seen), replace(images[1], data=fixed_seen)
     for doubt in [line for image in images for line in spacing_doubts(image, model)]:
         warnings.warn(doubt, Doubt, stacklevel=2)
     started = time.perf_counter()
     found = _register(model, seen, moving_modality, options)
     seconds = time.perf_counter() - started
-    _doubt_places(opened, moving_grid, fixed_grid)  # only now: what is refused is refused in one line
+    _doubt_places(
+        opened, moving_grid, fixed_grid, overlap
+    )  # only now: what is refused is refused in one line
     return RegisteredImages(
         registration=found,
         moving_grid=moving_grid,
         fixed_grid=fixed_grid,
-        warped=_warp(images[0], found.to_moving, fixed_grid),
-        inverse_warped=_warp(images[1], found.to_fixed, moving_grid),
+        warped=_warp(images[0], moving_air, found.to_moving, fixed_grid),
+        inverse_warped=_warp(images[1], fixed_air, found.to_fixed, moving_grid),
         from_moving=_place(found.from_moving, moving_grid, found.fixed.grey_range),
         from_fixed=_place(found.from_fixed, fixed_grid, found.moving.grey_range),
         quality={
@@ -121,13 +124,14 @@ def _check_planes(moving: Grid, fixed: Grid, names: tuple[str, str]) -> None:
         )
 
 
-def _doubt_places(opened: Sequence[nib.spatialimages.SpatialImage], moving: Grid, fixed: Grid) -> None:
+def _doubt_places(
+    opened: Sequence[nib.spatialimages.SpatialImage], moving: Grid, fixed: Grid, overlap: float
+) -> None:
     """Raise a `Doubt` of images that other tools place elsewhere, that lie apart (models centre both and do not see
-    their places), or that have two axes beside three."""
+    their places), or that have two axes beside three. ``overlap``: of their fields of view, 0 to 1."""
     for image in opened:
         warn_of_place(image, name_of(image))
     names = [name_of(image) for image in opened]
-    overlap = fixed.covered_by(moving, AffineMap.identity(3))
     apart = 0.0 if overlap else fixed.distance_to(moving)
     if apart > _TOUCHING:
         what = "plane" if fixed.single_slice and moving.single_slice else "field of view"
@@ -188,10 +192,10 @@ def _register_pair(
     return found
 
 
-def _warp(image: Image, world_map: PointMap, grid: Grid) -> nib.Nifti1Image:
+def _warp(image: Image, air: float, world_map: PointMap, grid: Grid) -> nib.Nifti1Image:
     """An image pulled through a map from the grid's world to its own; air outside it."""
     to_image = Chain((world_map, AffineMap(image.affine).inverse()))
-    return grid.image(grid.read_from(image.data, to_image, clear(image.data)[1]))
+    return grid.image(grid.read_from(image.data, to_image, air))
 
 
 def _place(synthesis: Synthesis, grid: Grid, grey_range: np.ndarray) -> nib.Nifti1Image:

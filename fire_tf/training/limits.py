@@ -17,7 +17,6 @@ import numpy as np
 
 from fire_tf.config.loading import load_config
 from fire_tf.config.schema import Config
-from fire_tf.data.cache import load_split
 from fire_tf.data.dataset import Pairs
 from fire_tf.data.sources.find import find_subjects
 from fire_tf.files.errors import exit_cleanly
@@ -53,7 +52,7 @@ def learn_limits(model: FIRE, config: Config) -> dict[str, Any] | None:
     for element in pairs.batches(1).take(PAIRS[config.data.ndim]).as_numpy_iterator():
         a, b = (_as_image(element[role][0, ..., 0], config) for role in ("a", "b"))
         rows.append(measured(register_pair(model, a, b)))
-    return learnt(rows, images=sum(len(subject.a) for subject in load_split(config.data, "validate")))
+    return learnt(rows, images=pairs.count)
 
 
 def _as_image(data: np.ndarray, config: Config) -> Image:
