@@ -3,7 +3,7 @@
     python benchmarks/against_ants.py --model DIR --moving M.nii.gz --fixed F.nii.gz [--repeats 3] [--threads N]
 
 Our command and a script that uses ANTs alone (`ants_pair.py`: affine and SyN with the settings for heads of
-`fire_tf.evaluation.ants`, from one start, both directions written) run in turn, each in a process of its own from its
+`fire_tf.baselines.ants`, from one start, both directions written) run in turn, each in a process of its own from its
 start to its end, so that a busy machine slows them alike. What the images show decides how long ANTs iterates, and does
 not matter to ours: for our times an untrained model does as well as a trained one (``--untrained CONFIG`` makes one).
 """
@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from child_process import Cost, cost
 
-from fire_tf.evaluation.ants import AFFINE, SETTINGS
+from fire_tf.baselines.ants import AFFINE, SETTINGS
 
 ANTS = Path(__file__).with_name("ants_pair.py")
 NAMES = ("fire_tf.register", "ANTs")

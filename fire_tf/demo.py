@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m fire_tf.
     check_writable(folder)
     # TensorFlow takes seconds to load, which a request for help and a wrong option need not wait for.
     from fire_tf.config.loading import load_config
-    from fire_tf.evaluation.demonstration import demonstrate
+    from fire_tf.experiments.demonstration import demonstrate
 
     demonstrate(load_config("demo", options.overrides), folder, quiet=options.quiet)
 

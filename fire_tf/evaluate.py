@@ -108,7 +108,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m fire_tf.
     """The command; see the module's docstring."""
     options = vars(_parser(prog).parse_args(arguments))
     # TensorFlow takes seconds to load, which a request for help and a wrong option need not wait for.
-    from fire_tf.evaluation.experiment import Experiment, run_experiment
+    from fire_tf.experiments.experiment import Experiment, run_experiment
 
     for part in run_experiment(Experiment(**options), progress=sys.stderr.isatty()):
         print(part)

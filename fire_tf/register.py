@@ -11,8 +11,8 @@ Written are, on the grids of the two images as they were given:
     P_qc.json, P_qc.png                                     numbers and a picture to judge the result by
 
 A model of hearts takes stacks slice by slice: each slice has an affine part of its own, and no ``.mat`` is written.
-``--all-frames`` registers every frame of a 4D image, ``--batch`` every pair of a table; see `fire_tf.registration.beat`
-and `fire_tf.registration.cohort` for what they write.
+``--all-frames`` registers every frame of a 4D image, ``--batch`` every pair of a table; see `fire_tf.series.beat`
+and `fire_tf.series.cohort` for what they write.
 """
 
 from __future__ import annotations
@@ -77,13 +77,13 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m fire_tf.
     model, file = load_to_register(chosen.model, threads=chosen.threads, once=not many)
     made_with = provenance([*prog.split(), *(arguments or sys.argv[1:])], file)
     if chosen.batch:
-        from fire_tf.registration.cohort import register_cohort
+        from fire_tf.series.cohort import register_cohort
 
         if not register_cohort(model, chosen.batch, chosen.output_prefix, options, made_with):
             raise SystemExit(1)
         return
     if chosen.all_frames:
-        from fire_tf.registration.beat import write_frames as write
+        from fire_tf.series.beat import write_frames as write
     else:
         write = register_and_write
     for path in write(model, chosen.moving, chosen.fixed, chosen.output_prefix, options, made_with):

@@ -1,1 +1,1 @@
-"""Pairs, stacks, cohorts and beats registered with any model, and refined."""
+"""Pairs and stacks registered with any model, and refined."""

@@ -171,9 +171,7 @@ def test_what_a_whole_series_needs_is_said_before_its_first_frame(
     commands: Path, capsys, monkeypatch
 ) -> None:
     """A small series on a large fixed grid: 12 bytes a fixed voxel for each of 50 frames."""
-    monkeypatch.setattr(
-        "fire_tf.registration.beat.register_frames", lambda *arguments: pytest.fail("registered")
-    )
+    monkeypatch.setattr("fire_tf.series.beat.register_frames", lambda *arguments: pytest.fail("registered"))
     frames = np.random.default_rng(0).uniform(size=(4, 4, 4, 50)).astype(np.float32)
     _write(commands / "series.nii.gz", frames)
     monkeypatch.setattr("fire_tf.geometry.nifti.free_memory", lambda: 500.0 * np.prod(SIZE))

@@ -280,7 +280,7 @@ def shifted(data: np.ndarray, affine: np.ndarray, mm: float) -> tuple[np.ndarray
 def test_labels_that_do_not_fit_are_named_before_the_model_is_read(
     pair_folder: Path, tmp_path: Path, monkeypatch, capsys, changes, cause: str
 ) -> None:
-    monkeypatch.setattr("fire_tf.evaluation.experiment.load_model", lambda folder: pytest.fail("read"))
+    monkeypatch.setattr("fire_tf.experiments.experiment.load_model", lambda folder: pytest.fail("read"))
     for name, change in changes.items():
         relabel(pair_folder, name, change)
     run = write_run(tmp_path / "run")
@@ -372,7 +372,7 @@ def write_run(folder: Path) -> Path:
 
 
 def test_command_on_pairs(pair_folder: Path, tmp_path: Path, monkeypatch, capsys) -> None:
-    monkeypatch.setattr("fire_tf.evaluation.experiment.load_model", lambda folder: perfect_model())
+    monkeypatch.setattr("fire_tf.experiments.experiment.load_model", lambda folder: perfect_model())
     run = write_run(tmp_path / "run")
     main(["--model", str(run), "--pairs", str(pair_folder), "--output", str(tmp_path / "out")])
     printed = capsys.readouterr().out
@@ -397,7 +397,7 @@ def test_command_on_drawn_pairs_and_synthesis(tmp_path: Path, monkeypatch, capsy
     def load(config: DataConfig, split: str) -> list[Sample]:
         return [sample for sample in samples if sample.subject in config.split[split]]
 
-    monkeypatch.setattr("fire_tf.evaluation.experiment.load_model", lambda folder: KnownModel(SIZE, SPACING))
+    monkeypatch.setattr("fire_tf.experiments.experiment.load_model", lambda folder: KnownModel(SIZE, SPACING))
     monkeypatch.setattr("fire_tf.evaluation.drawn_pairs.load_subjects", load)
     monkeypatch.setattr("fire_tf.evaluation.synthesis.load_subjects", load)
     run = write_run(tmp_path / "run")
@@ -426,7 +426,7 @@ def test_command_on_drawn_pairs_and_synthesis(tmp_path: Path, monkeypatch, capsy
 
 def test_ants_finds_the_rotation_both_ways(pair_folder: Path) -> None:
     pytest.importorskip("ants")
-    from fire_tf.evaluation.ants import Ants
+    from fire_tf.baselines.ants import Ants
 
     scores = evaluate(
         read_pairs(pair_folder), [Unaligned(), Ants(starts=1)], structures=STRUCTURES, directions=NAMES
@@ -445,7 +445,7 @@ def test_ants_finds_the_rotation_both_ways(pair_folder: Path) -> None:
 
 def test_ants_on_hearts_starts_where_the_patient_lies(pair_folder: Path) -> None:
     pytest.importorskip("ants")
-    from fire_tf.evaluation.ants import SETTINGS, Ants
+    from fire_tf.baselines.ants import SETTINGS, Ants
 
     (pair,) = read_pairs(pair_folder)
     for kind, moved in (("hearts", 0.0), ("heads", 1.0)):

@@ -400,7 +400,7 @@ def test_the_command_scores_hearts_as_they_are(
 ) -> None:
     model = KnownModel((28, 24), (1.5, 1.5), a_to_b=squeeze())
     model.preprocessing = {**model.preprocessing, "modality_a": "ED", "modality_b": "ES"}
-    monkeypatch.setattr("fire_tf.evaluation.experiment.load_model", lambda folder: model)
+    monkeypatch.setattr("fire_tf.experiments.experiment.load_model", lambda folder: model)
     (root / "run").mkdir()
     data = replace(config, split={"test": ("patient001", "patient002", "patient003")})
     save_config(run_config(data), root / "run" / "config.yaml")

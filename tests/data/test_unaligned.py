@@ -305,7 +305,9 @@ def test_real_pairs_are_scored_by_the_label_map_of_either_image(
     maps = {"labels_a": "T1_seg", "labels_b": "FLAIR_seg"}
     canvas = replace(config, root=str(tmp_path / "data"), spacing=(STEP,) * 3, split=split)
     settings = Config("tiny", canvas, (Stage("only", "paper", (("affine",),), 1, 1),))
-    monkeypatch.setattr("fire_tf.evaluation.experiment.load_model", lambda _: KnownModel(CANVAS, (STEP,) * 3))
+    monkeypatch.setattr(
+        "fire_tf.experiments.experiment.load_model", lambda _: KnownModel(CANVAS, (STEP,) * 3)
+    )
     run = tmp_path / "run"
     run.mkdir()
     save_config(settings, run / "config.yaml")

@@ -21,7 +21,7 @@ from fire_tf.phantom.hearts import (
     generate_beat,
     write_hearts,
 )
-from fire_tf.registration.beat import ejection_fraction, follow_beat, volume_curve
+from fire_tf.series.beat import ejection_fraction, follow_beat, volume_curve
 
 SHAPE, SPACING, PHASES = (44, 40, 3), (4.0, 4.0, 10.0), 5
 

@@ -17,9 +17,9 @@ from fire_tf.geometry.point_maps import AffineMap, grid_points
 from fire_tf.geometry.reading import pull
 from fire_tf.geometry.stacks import slices_last
 from fire_tf.register import main
-from fire_tf.registration.beat import register_frames
 from fire_tf.registration.results import write_registration
 from fire_tf.registration.user_images import Options, register_images
+from fire_tf.series.beat import register_frames
 from fire_tf.transforms.readers import read_transform
 from fire_tf.transforms.resampling import apply_transform
 

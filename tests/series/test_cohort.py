@@ -19,11 +19,11 @@ from fire_tf.files.errors import InputError
 from fire_tf.geometry.point_maps import AffineMap, grid_points
 from fire_tf.geometry.reading import pull
 from fire_tf.register import main
-from fire_tf.registration.beat import register_frames
-from fire_tf.registration.cohort import Row, cohort_page, read_manifest
 from fire_tf.registration.pair import Registration
 from fire_tf.registration.refine import Search
 from fire_tf.registration.user_images import Options, register_images
+from fire_tf.series.beat import register_frames
+from fire_tf.series.cohort import Row, cohort_page, read_manifest
 
 SIZE = (20, 18)
 AFFINE = np.diag([2.0, 2.0, 2.0, 1.0])
@@ -77,7 +77,7 @@ def test_a_fault_in_one_pair_does_not_end_the_others(commands: Path, monkeypatch
         raise RuntimeError("out of\norder")
 
     (commands / "pairs.csv").write_text("moving,fixed\na.nii.gz,b.nii.gz\n")
-    monkeypatch.setattr("fire_tf.registration.cohort.register_images", faulty)
+    monkeypatch.setattr("fire_tf.series.cohort.register_images", faulty)
     with pytest.raises(SystemExit):
         main(["--model", "m", "--batch", "pairs.csv", "--output-prefix", "c_"])
     assert "pair001: error: RuntimeError: out of order" in capsys.readouterr().err

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from fire_tf.baselines.ants import SETTINGS, Ants
 from fire_tf.config.loading import load_config, recipe_differences
 from fire_tf.config.schema import Config, Split
 from fire_tf.data.label_maps import LabelMaps, check_labels
-from fire_tf.evaluation.ants import SETTINGS, Ants
 from fire_tf.evaluation.drawn_pairs import draw_pairs, label_maps
 from fire_tf.evaluation.measure import evaluate, write_scores
 from fire_tf.evaluation.methods import Method, TrainedModel, TrueDeformation, Unaligned
@@ -20,7 +20,7 @@ from fire_tf.evaluation.scoring import DEFAULT_STRUCTURES, SMALLEST_STRUCTURE
 from fire_tf.evaluation.slicewise import SliceBySlice
 from fire_tf.evaluation.summary import differences, format_differences, format_summary, summarise
 from fire_tf.evaluation.synthesis import measure_synthesis
-from fire_tf.evaluation.table import PAIRS_DRAWN, format_table, paper_table
+from fire_tf.experiments.table import PAIRS_DRAWN, format_table, paper_table
 from fire_tf.files.errors import InputError
 from fire_tf.files.outputs import check_writable, write_file
 from fire_tf.model.fire import FIRE

@@ -12,7 +12,7 @@ from fire_tf.evaluate import main
 from fire_tf.evaluation.methods import Result, Unaligned
 from fire_tf.evaluation.pairs import Pair
 from fire_tf.evaluation.scoring import Scores
-from fire_tf.evaluation.table import TABLES, format_table, paper_table
+from fire_tf.experiments.table import TABLES, format_table, paper_table
 from fire_tf.measures.timing import Times
 
 pytestmark = pytest.mark.filterwarnings(
@@ -31,7 +31,7 @@ stages: [{name: short, objective: known, cycle: [[affine, nonrigid]], steps: 2, 
 
 
 class StandsForAnts:
-    """Leaves the images where they are, under the names of `fire_tf.evaluation.ants.Ants`."""
+    """Leaves the images where they are, under the names of `fire_tf.baselines.ants.Ants`."""
 
     def __init__(self, settings: object, *, starts: int | None = None) -> None:
         self.suffix = ", 1 start" if starts == 1 else ""
@@ -151,7 +151,7 @@ def test_one_command_trains_where_there_is_no_model_and_makes_the_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("fire_tf.evaluation.experiment.Ants", StandsForAnts)
+    monkeypatch.setattr("fire_tf.experiments.experiment.Ants", StandsForAnts)
     Path("tiny.yaml").write_text(CONFIG)
     command = ["--config", "tiny.yaml", "--table", "--count", "2"]
     main(command)
@@ -187,7 +187,7 @@ def test_one_command_trains_where_there_is_no_model_and_makes_the_table(
 def test_a_run_that_was_interrupted_is_not_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("fire_tf.evaluation.experiment.Ants", StandsForAnts)
+    monkeypatch.setattr("fire_tf.experiments.experiment.Ants", StandsForAnts)
     monkeypatch.chdir(tmp_path)
     Path("tiny.yaml").write_text(CONFIG)
     Path("runs/tiny").mkdir(parents=True)
