@@ -11,6 +11,7 @@ from fire_tf.files.errors import InputError, exit_cleanly
 
 COMMANDS = {
     "register": "register two images, a cohort or a beat with a trained model",
+    "models": "list the trained models that come along",
     "apply": "resample further images and label maps with a written transform",
     "train": "train FIRE on pairs of images",
     "evaluate": "measure a trained model, and ANTs beside it, on pairs with labels",

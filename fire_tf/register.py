@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from fire_tf.files.errors import InputError, exit_cleanly
 from fire_tf.files.outputs import check_writable, split_prefix
@@ -30,7 +31,10 @@ from fire_tf.geometry.names import WARP_FORMATS
 def _parser(prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=prog, description=(__doc__ or "").split("\n")[0])
     parser.add_argument(
-        "--model", type=user_path, required=True, help="run folder, or the model folder in it"
+        "--model",
+        type=user_path,
+        help="run folder, the model folder in it, or the name of one that comes along (fire-tf models); without it "
+        "those that fit the images are listed",
     )
     parser.add_argument("--moving", type=user_path, help="image to be warped")
     parser.add_argument("--fixed", type=user_path, help="image that it is warped onto")
@@ -64,6 +68,8 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m fire_tf.
         raise InputError("give --moving and --fixed, or --batch and neither of them")
     if chosen.batch and chosen.all_frames:
         raise InputError("--batch and --all-frames do not go together")
+    if chosen.model is None:
+        _ask_for_model(chosen)
     check_writable(split_prefix(chosen.output_prefix)[0])
     # TensorFlow takes seconds to load, which a request for help and a wrong option need not wait for.
     from fire_tf.model.storage import load_to_register
@@ -88,6 +94,13 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m fire_tf.
         write = register_and_write
     for path in write(model, chosen.moving, chosen.fixed, chosen.output_prefix, options, made_with):
         print(path)
+
+
+def _ask_for_model(chosen: argparse.Namespace) -> NoReturn:
+    from fire_tf.registration.choice import ask_for_model
+    from fire_tf.series.cohort import read_manifest
+
+    raise ask_for_model(read_manifest(chosen.batch)[0].moving if chosen.batch else chosen.moving)
 
 
 if __name__ == "__main__":

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from fire_tf.config.shipped import WEIGHTS
 from fire_tf.files.errors import InputError
 from fire_tf.files.paths import user_path
 
 MODEL, PREPROCESSING = "fire.keras", "preprocessing.json"
-_SHIPPED = Path(__file__).parent.parent / "weights"
+_SHIPPED = WEIGHTS
 
 
 def find_model(folder: str | Path) -> Path:

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from scipy.ndimage import binary_fill_holes, distance_transform_edt
 
+from fire_tf.config.shipped import voxels
 from fire_tf.geometry.canvas import Prepared
 from fire_tf.geometry.images import Image
 from fire_tf.intensities.grey_values import BACKGROUND, NO_AIR
@@ -167,13 +168,18 @@ def _of_image(image: Prepared, name: str, modality: str, limit: Mapping[str, Any
 def spacing_doubts(image: Image, model: PairModel) -> list[str]:
     """Whether an image's voxels are of another order than those that the model was trained on."""
     wanted = np.asarray(model.preprocessing["spacing"])
-    ratio = image.spacing[: len(wanted)] / wanted
-    if ratio.max() <= _COARSE and ratio.min() >= _FINE:
+    sizes = image.spacing[: len(wanted)]
+    if suits_spacing(sizes, wanted):
         return []
-    own, others = (
-        " x ".join(f"{size:.3g}" for size in sizes) for sizes in (image.spacing[: len(wanted)], wanted)
-    )
-    return [f"{image.path}: has voxels of {own} mm, far from the {others} mm that the model works at"]
+    return [
+        f"{image.path}: has voxels of {voxels(sizes)}, far from the {voxels(wanted)} that the model works at"
+    ]
+
+
+def suits_spacing(sizes: np.ndarray, wanted: np.ndarray) -> bool:
+    """Whether voxels of ``sizes`` mm are of the order of the ``wanted`` ones, a model's."""
+    ratio = sizes / wanted
+    return bool(ratio.max() <= _COARSE and ratio.min() >= _FINE)
 
 
 def tissue(image: Prepared) -> float:
