@@ -31,6 +31,7 @@ from typing import Protocol
 import nibabel as nib
 import numpy as np
 
+from fire_tf.files.errors import InputError
 from fire_tf.geometry.grids import Grid
 from fire_tf.geometry.placing import right_angled
 from fire_tf.geometry.point_maps import AffineMap, PointMap
@@ -54,6 +55,14 @@ COORDINATES: dict[str, Callable[[Grid], AffineMap]] = {
     "fsl": _fsl,
     "voxel": Grid.from_world,
 }
+
+ON_GRIDS = ("fsl", "voxel")
+"""Conventions that count on the grid of an image."""
+
+ON_A_GRID_NOT_GIVEN = (
+    "counts on the grid of the image that is warped, which is not known here: name it with --source, or put this "
+    "transform where it meets that image (a last one, or a first one inverted)"
+)
 
 
 def field_image(world_map: PointMap, target: Grid, source: Grid, kind: str = "itk") -> nib.Nifti1Image:
@@ -79,9 +88,13 @@ def field_image(world_map: PointMap, target: Grid, source: Grid, kind: str = "it
 
 
 class Transform(Protocol):
-    """A transform that was read, and the map of world points (RAS+ mm) that it means for an image on a grid."""
+    """A transform that was read, and the map of world points (RAS+ mm) that it means between the grids of two images.
 
-    def world_map(self, source: Grid) -> PointMap: ...
+    ``source`` is that of the image that is warped, ``target`` the one that it is warped onto. Most transforms need
+    neither; those that count on a grid raise InputError where it is not given.
+    """
+
+    def world_map(self, source: Grid | None = None, target: Grid | None = None) -> PointMap: ...
 
 
 @dataclass(frozen=True)
@@ -90,22 +103,43 @@ class AffineTransform:
 
     matrix: AffineMap
 
-    def world_map(self, source: Grid) -> PointMap:
+    def world_map(self, source: Grid | None = None, target: Grid | None = None) -> PointMap:
         return self.matrix
 
 
 @dataclass(frozen=True)
-class FieldTransform:
-    """A field (X, Y, Z, 3) on the grid ``target``, of a ``kind`` named above; beyond it the edge's vectors go on."""
+class FieldMap:
+    """World points ``p -> C_source^-1(C_target(p) + field(p))``; beyond the field the edge's vectors go on."""
 
     field: np.ndarray
-    target: Grid
-    kind: str
+    to_voxels: AffineMap
+    to_target: AffineMap
+    from_source: AffineMap
 
-    def world_map(self, source: Grid) -> PointMap:
-        to_target, from_source = (
-            COORDINATES[self.kind](self.target),
-            COORDINATES[self.kind](source).inverse(),
+    def __call__(self, points: np.ndarray) -> np.ndarray:
+        return self.from_source(self.to_target(points) + sample(self.field, self.to_voxels(points)))
+
+    def covers(self, points: np.ndarray) -> np.ndarray:
+        """Which points (..., 3) lie on the field's grid, to half a voxel; an axis of one voxel has no end: (...)."""
+        voxels, sizes = self.to_voxels(points), np.asarray(self.field.shape[:3])
+        return (((voxels >= -0.5) & (voxels <= sizes - 0.5)) | (sizes <= 2)).all(axis=-1)
+
+
+@dataclass(frozen=True)
+class FieldTransform:
+    """A field (X, Y, Z, 3) on the grid ``grid``, of a ``kind`` named above; ``name`` is its file's."""
+
+    field: np.ndarray
+    grid: Grid
+    kind: str
+    name: str = "the field"
+
+    def world_map(self, source: Grid | None = None, target: Grid | None = None) -> FieldMap:
+        coordinates = COORDINATES[self.kind]
+        if source is None:
+            if self.kind in ON_GRIDS:
+                raise InputError(f"{self.name}: {ON_A_GRID_NOT_GIVEN}")
+            source = self.grid  # any will do
+        return FieldMap(
+            self.field, self.grid.from_world(), coordinates(self.grid), coordinates(source).inverse()
         )
-        to_voxels = self.target.from_world()
-        return lambda points: from_source(to_target(points) + sample(self.field, to_voxels(points)))

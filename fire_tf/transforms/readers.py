@@ -96,7 +96,7 @@ def _read_field(path: Path, kind: str, *, positions: bool = False) -> FieldTrans
         field = field - places
     elif _look_like(field, places) or (kind == "itk" and _look_like(field, LPS(places))):
         raise InputError(f"{path}: holds positions, it seems, where displacements ({kind}) were expected")
-    return FieldTransform(field, grid, kind)
+    return FieldTransform(field, grid, kind, str(path))
 
 
 def _look_like(field: np.ndarray, places: np.ndarray) -> bool:

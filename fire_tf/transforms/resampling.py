@@ -19,10 +19,11 @@ from fire_tf.geometry.nifti import Source, check_memory, count_frames, name_of, 
 from fire_tf.geometry.placing import warn_of_place
 from fire_tf.geometry.point_maps import PointMap
 from fire_tf.geometry.reading import pull, pull_around_holes
+from fire_tf.transforms.chains import read_chain, split_name
 from fire_tf.transforms.fields import Transform
-from fire_tf.transforms.readers import read_transform
 
 _ON_A_STEP = 1e-3  # of a step between stored numbers: scale and offset are float32
+_NOWHERE = -1e6  # voxels
 _ON_A_VOXEL = 1e-5  # of a voxel: what rounding leaves of a step from voxel to voxel
 
 
@@ -93,11 +94,12 @@ def _voxels_of(grid: Grid, reference: Grid, transform: Transform, name: str) -> 
     angle = reference.angle_to(grid)
     if angle > PARALLEL:
         raise InputError(f"{name}: its plane is at an angle of {angle:.0f} degrees to the reference's")
-    world_map, to_voxels = transform.world_map(grid), grid.from_world()
+    world_map, to_voxels = transform.world_map(grid, reference), grid.from_world()
     flat = np.asarray(grid.shape) == 1 if reference.single_slice else np.zeros(3, dtype=bool)
 
     def to_source(points: np.ndarray) -> np.ndarray:
-        voxels = to_voxels(world_map(points))
+        # What has no place under an inverse is read beyond every image.
+        voxels = np.nan_to_num(to_voxels(world_map(points)), nan=_NOWHERE)
         whole = np.rint(voxels)
         return np.where(flat, 0.0, np.where(np.abs(voxels - whole) < _ON_A_VOXEL, whole, voxels))
 
@@ -105,7 +107,7 @@ def _voxels_of(grid: Grid, reference: Grid, transform: Transform, name: str) -> 
 
 
 def apply_to_files(
-    transform: Path,
+    transforms: Sequence[str | Path],
     reference: Path,
     inputs: Sequence[Path],
     outputs: Sequence[Path],
@@ -113,19 +115,19 @@ def apply_to_files(
     kind: str | None = None,
     fill: float = 0.0,
 ) -> Sequence[Path]:
-    """Resample files with a transform file; returns what was written. ``kind``: see `read_transform`.
+    """Resample files with transform files; returns what was written. ``transforms``, ``kind``: see `read_chain`.
 
     All files appear together when the last one is made. Raises InputError for files that cannot be read or written,
     and for an output that is one of the inputs or another output; nothing is written then.
     """
     if len(inputs) != len(outputs):
         raise InputError(f"{len(inputs)} inputs and {len(outputs)} outputs: expected as many")
-    check_apart(outputs, [transform, reference, *inputs])
+    check_apart(outputs, [*(split_name(named)[0] for named in transforms), reference, *inputs])
     for path in outputs:
         check_output_name(path)
         check_writable(path.parent)
     grid = read_grid(reference)
-    read = read_transform(transform, kind)
+    read = read_chain(transforms, kind)
 
     def writer(source: Path) -> Callable[[Path], None]:
         return lambda beside: nib.save(apply_transform(read, source, grid, interpolation, fill), beside)
