@@ -12,20 +12,24 @@ Written are, on the grids of the two images as they were given:
 
 A model of hearts takes stacks slice by slice: each slice has an affine part of its own, and no ``.mat`` is written.
 ``--all-frames`` registers every frame of a 4D image, ``--batch`` every pair of a table; see `fire_tf.series.beat`
-and `fire_tf.series.cohort` for what they write.
+and `fire_tf.cohorts.cohort` for what they write.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from fire_tf.files.errors import InputError, exit_cleanly
 from fire_tf.files.outputs import check_writable, split_prefix
 from fire_tf.files.paths import user_path
 from fire_tf.geometry.names import WARP_FORMATS
+
+if TYPE_CHECKING:
+    from fire_tf.registration.user_images import Options
 
 
 def _parser(prog: str) -> argparse.ArgumentParser:
@@ -38,9 +42,6 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("--moving", type=user_path, help="image to be warped")
     parser.add_argument("--fixed", type=user_path, help="image that it is warped onto")
-    parser.add_argument(
-        "--batch", type=user_path, metavar="MANIFEST", help="CSV of many pairs: moving, fixed[, name]"
-    )
     parser.add_argument("--output-prefix", required=True, help="what the names of all files begin with")
     parser.add_argument("--moving-modality", help="modality of the moving image (default: the model's A)")
     parser.add_argument("--affine-only", action="store_true", help="leave the non-rigid part out")
@@ -56,51 +57,98 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         help="convention of the written fields (default: itk)",
     )
     parser.add_argument("--threads", type=int, help="threads of the networks (default: TensorFlow's choice)")
+    _add_cohort(parser.add_argument_group("many pairs"))
     return parser
+
+
+def _add_cohort(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--batch", type=user_path, metavar="MANIFEST", help="CSV of many pairs: moving, fixed[, name]"
+    )
+    group.add_argument("--resume", action="store_true", help="pass over the pairs that are done")
+    group.add_argument(
+        "--shard",
+        metavar="i/N",
+        help="every N-th pair from the i-th on (default: what SLURM's array variables say, or all)",
+    )
+    group.add_argument(
+        "--summary", action="store_true", help="register nothing: join all shards in a table and a page"
+    )
+
+
+def _check(chosen: argparse.Namespace) -> None:
+    """Raise InputError for options that do not go together."""
+    given = [name for name in ("moving", "fixed") if getattr(chosen, name)]
+    if len(given) != (0 if chosen.batch else 2):
+        raise InputError("give --moving and --fixed, or --batch and neither of them")
+    if chosen.batch and chosen.all_frames:
+        raise InputError("--batch and --all-frames do not go together")
+    for name in ("resume", "shard", "summary"):
+        if getattr(chosen, name) and not chosen.batch:
+            raise InputError(f"--{name} needs --batch")
+    if chosen.summary and (chosen.shard or chosen.resume):
+        raise InputError("--summary is of all pairs and registers none: it takes no --shard and no --resume")
+    if chosen.model is None and not chosen.summary:
+        _ask_for_model(chosen)
+
+
+def _ask_for_model(chosen: argparse.Namespace) -> NoReturn:
+    from fire_tf.cohorts.manifest import read_manifest
+    from fire_tf.registration.choice import ask_for_model
+
+    raise ask_for_model(read_manifest(chosen.batch)[0].moving if chosen.batch else chosen.moving)
 
 
 @exit_cleanly
 def main(arguments: Sequence[str] | None = None, prog: str = "python -m fire_tf.register") -> None:
     """The command; see the module's docstring."""
     chosen = _parser(prog).parse_args(arguments)
-    given = [name for name in ("moving", "fixed") if getattr(chosen, name)]
-    if len(given) != (0 if chosen.batch else 2):
-        raise InputError("give --moving and --fixed, or --batch and neither of them")
-    if chosen.batch and chosen.all_frames:
-        raise InputError("--batch and --all-frames do not go together")
-    if chosen.model is None:
-        _ask_for_model(chosen)
+    _check(chosen)
     check_writable(split_prefix(chosen.output_prefix)[0])
+    command = [*prog.split(), *(arguments or sys.argv[1:])]
+    if chosen.batch:
+        if not _register_cohort(chosen, command):
+            raise SystemExit(1)
+        return
     # TensorFlow takes seconds to load, which a request for help and a wrong option need not wait for.
     from fire_tf.model.storage import load_to_register
     from fire_tf.registration.quality import provenance
-    from fire_tf.registration.user_images import Options, register_and_write
 
-    options = Options(
-        chosen.moving_modality, chosen.affine_only, chosen.refine, chosen.frame, chosen.warp_format
-    )
-    many = bool(chosen.batch) or chosen.all_frames
-    model, file = load_to_register(chosen.model, threads=chosen.threads, once=not many)
-    made_with = provenance([*prog.split(), *(arguments or sys.argv[1:])], file)
-    if chosen.batch:
-        from fire_tf.series.cohort import register_cohort
-
-        if not register_cohort(model, chosen.batch, chosen.output_prefix, options, made_with):
-            raise SystemExit(1)
-        return
+    model, file = load_to_register(chosen.model, threads=chosen.threads, once=not chosen.all_frames)
     if chosen.all_frames:
         from fire_tf.series.beat import write_frames as write
     else:
-        write = register_and_write
-    for path in write(model, chosen.moving, chosen.fixed, chosen.output_prefix, options, made_with):
+        from fire_tf.registration.user_images import register_and_write as write
+    made_with = provenance(command, file)
+    for path in write(model, chosen.moving, chosen.fixed, chosen.output_prefix, _options(chosen), made_with):
         print(path)
 
 
-def _ask_for_model(chosen: argparse.Namespace) -> NoReturn:
-    from fire_tf.registration.choice import ask_for_model
-    from fire_tf.series.cohort import read_manifest
+def _options(chosen: argparse.Namespace) -> Options:
+    from fire_tf.registration.user_images import Options
 
-    raise ask_for_model(read_manifest(chosen.batch)[0].moving if chosen.batch else chosen.moving)
+    return Options(
+        chosen.moving_modality, chosen.affine_only, chosen.refine, chosen.frame, chosen.warp_format
+    )
+
+
+def _register_cohort(chosen: argparse.Namespace, command: Sequence[str]) -> bool:
+    """Whether all pairs succeeded."""
+    from fire_tf.cohorts.manifest import read_manifest, read_shard, slurm_shard
+
+    if chosen.summary:
+        from fire_tf.cohorts.summary import summarise
+
+        return summarise(read_manifest(chosen.batch), chosen.output_prefix, [chosen.batch])
+    shard = read_shard(chosen.shard) if chosen.shard else slurm_shard(os.environ)
+    from fire_tf.cohorts.cohort import register_cohort
+    from fire_tf.model.storage import load_to_register
+    from fire_tf.registration.quality import provenance
+
+    model, file = load_to_register(chosen.model, threads=chosen.threads)
+    made_with = provenance(command, file)
+    work = chosen.batch, chosen.output_prefix, _options(chosen), made_with
+    return register_cohort(model, *work, shard=shard, resume=chosen.resume)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import nibabel as nib
 import numpy as np
+import pytest
 
 from fire_tf.geometry.point_maps import AffineMap, grid_points
 
@@ -64,3 +68,26 @@ def labels_of(image: np.ndarray) -> np.ndarray:
     """Three structures cut from an image by its grey values: (*shape) uint8."""
     cuts = np.quantile(image[image > 0], [1 / 3, 2 / 3])
     return np.where(image > 0, 1 + np.digitize(image, cuts), 0).astype(np.uint8)
+
+
+SLICE_SIZE = (20, 18)
+SLICE_AFFINE = np.diag([2.0, 2.0, 2.0, 1.0])
+SLICE_TURN = turned(10, (1.0, -2.0))
+
+
+def bending_model() -> KnownModel:
+    """A model of slices that turns and bends."""
+    field = 1.2 * np.sin(grid_points(SLICE_SIZE) / 3)
+    there, back = (SLICE_TURN, field), (inverse_affine(SLICE_TURN), -field)
+    return KnownModel(SLICE_SIZE, (2.0, 2.0), there, back)
+
+
+def two_slices(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Path:
+    """Two slices, a.nii.gz and b.nii.gz, in a folder that becomes the working one; commands have `bending_model`."""
+    model = bending_model()
+    monkeypatch.setattr("fire_tf.model.storage.find_model", lambda folder: Path(folder))
+    monkeypatch.setattr("fire_tf.model.storage.load_model", lambda folder, compiled: model)
+    for seed, name in enumerate("ab"):
+        nib.save(nib.Nifti1Image(brain_like(SLICE_SIZE, seed), SLICE_AFFINE), folder / f"{name}.nii.gz")
+    monkeypatch.chdir(folder)
+    return folder

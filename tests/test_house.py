@@ -25,6 +25,7 @@ ROOMS = (  # from the ground up: a room may import those before it
     "data",
     "registration",
     "series",
+    "cohorts",
     "training",
     "serving",
     "evaluation",

@@ -1,1 +1,1 @@
-"""Many pairs with one model: a cohort, the frames of a beat."""
+"""The frames of a series: a beating heart."""

@@ -14,6 +14,8 @@ from fake_model import KnownModel, brain_like
 from scipy import ndimage
 
 import fire_tf.model.storage
+from fire_tf.cohorts.manifest import Row
+from fire_tf.cohorts.summary import cohort_page
 from fire_tf.files.doubts import Doubt
 from fire_tf.geometry.canvas import prepare
 from fire_tf.geometry.images import Image
@@ -22,7 +24,6 @@ from fire_tf.registration.limits import doubts, learnt, measured, rim, spacing_d
 from fire_tf.registration.pair import register_pair
 from fire_tf.registration.quality import quality
 from fire_tf.registration.user_images import register_images
-from fire_tf.series.cohort import Row, cohort_page
 
 SIZE, STEP = (48, 44), 4.0
 AFFINE = np.diag([STEP, STEP, 4.0, 1.0])

@@ -1,18 +1,14 @@
-"""Many pairs, many frames, and the options of a single run."""
+"""Many frames, and the options of a single run."""
 
-import csv
-import html
 import json
-import re
 import sys
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import unquote
 
 import nibabel as nib
 import numpy as np
 import pytest
-from fake_model import KnownModel, brain_like, inverse_affine, turned
+from fake_model import SLICE_AFFINE, SLICE_SIZE, SLICE_TURN, KnownModel, brain_like, two_slices
 
 import fire_tf.model.storage
 from fire_tf.files.errors import InputError
@@ -23,106 +19,13 @@ from fire_tf.registration.pair import Registration
 from fire_tf.registration.refine import Search
 from fire_tf.registration.user_images import Options, register_images
 from fire_tf.series.beat import register_frames
-from fire_tf.series.cohort import Row, cohort_page, read_manifest
 
-SIZE = (20, 18)
-AFFINE = np.diag([2.0, 2.0, 2.0, 1.0])
-THERE = turned(10, (1.0, -2.0))
+SIZE, AFFINE, THERE = SLICE_SIZE, SLICE_AFFINE, SLICE_TURN
 
 
 @pytest.fixture
 def commands(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A folder with two slices, a.nii.gz and b.nii.gz; the command has a model that turns and bends."""
-    field = 1.2 * np.sin(grid_points(SIZE) / 3)
-    model = KnownModel(SIZE, (2.0, 2.0), (THERE, field), (inverse_affine(THERE), -field))
-    monkeypatch.setattr(fire_tf.model.storage, "find_model", lambda folder: Path(folder))
-    monkeypatch.setattr(fire_tf.model.storage, "load_model", lambda folder, compiled: model)
-    for seed, name in enumerate("ab"):
-        nib.save(nib.Nifti1Image(brain_like(SIZE, seed), AFFINE), tmp_path / f"{name}.nii.gz")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def rows(path: Path) -> list[dict[str, str]]:
-    with open(path, newline="") as stream:
-        return list(csv.DictReader(stream))
-
-
-def test_a_failing_pair_is_reported_and_the_rest_go_on(commands: Path, capsys) -> None:
-    (commands / "scans").mkdir()
-    for name in "ab":
-        (commands / f"{name}.nii.gz").rename(commands / "scans" / f"{name}.nii.gz")
-    (commands / "scans" / "pairs.csv").write_text(
-        "moving,fixed,name\na.nii.gz,b.nii.gz,one\na.nii.gz,gone & lost.nii.gz,two\nb.nii.gz,b.nii.gz,\n"
-    )
-    with pytest.raises(SystemExit) as stopped:
-        main(["--model", "m", "--batch", "scans/pairs.csv", "--output-prefix", "out/c_"])
-    assert stopped.value.code == 1
-    reported = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
-    assert reported == ["two: error: scans/gone & lost.nii.gz: no such file"]
-    table = rows(commands / "out" / "c_summary.csv")
-    assert [row["name"] for row in table] == ["one", "two", "pair003"]
-    assert [bool(row["error"]) for row in table] == [False, True, False]
-    numbers = json.loads((commands / "out" / "c_one_qc.json").read_text())
-    assert float(table[0]["similarity"]) == numbers["similarity"]
-    page = (commands / "out" / "c_summary.html").read_text()
-    pictures = [unquote(name) for name in re.findall(r'<img src="([^"]+)"', page)]
-    assert sorted(pictures) == ["c_one_qc.png", "c_pair003_qc.png"]
-    assert all((commands / "out" / name).is_file() for name in pictures)
-    assert html.escape("gone & lost.nii.gz") in page
-
-
-def test_a_fault_in_one_pair_does_not_end_the_others(commands: Path, monkeypatch, capsys) -> None:
-    def faulty(*arguments: object) -> None:
-        raise RuntimeError("out of\norder")
-
-    (commands / "pairs.csv").write_text("moving,fixed\na.nii.gz,b.nii.gz\n")
-    monkeypatch.setattr("fire_tf.series.cohort.register_images", faulty)
-    with pytest.raises(SystemExit):
-        main(["--model", "m", "--batch", "pairs.csv", "--output-prefix", "c_"])
-    assert "pair001: error: RuntimeError: out of order" in capsys.readouterr().err
-
-
-def test_a_cohort_without_failures_ends_well(commands: Path) -> None:
-    (commands / "pairs.csv").write_text("moving,fixed,moving_modality\na.nii.gz,b.nii.gz,FLAIR\n")
-    main(["--model", "m", "--batch", "pairs.csv", "--output-prefix", "c_"])
-    assert json.loads((commands / "c_pair001_qc.json").read_text())["moving"] == "a.nii.gz"
-
-
-def test_the_page_shows_the_worst_first() -> None:
-    pairs = [
-        Row(name, Path("m"), Path("f"), numbers={"similarity": value})
-        for name, value in (("good", 0.9), ("bad", -0.1), ("fair", 0.5))
-    ]
-    pairs.append(Row("failed", Path("m"), Path("f"), error="<none>"))
-    page = cohort_page(pairs, "c_")
-    assert re.findall(r"<h2>(\w+)</h2>", page) == ["failed", "bad", "fair", "good"]
-    assert "&lt;none&gt;" in page
-
-
-@pytest.mark.parametrize(
-    ("text", "cause"),
-    [
-        ("", "has columns none"),
-        ("moving,target\na,b\n", "has columns moving, target"),
-        ("moving,fixed\n", "holds no pair"),
-        ("moving,fixed\na,\n", "line 2 names no moving or no fixed"),
-        ("moving,fixed,name\na,b,x\na,c,x\n", "'x' occurs twice"),
-        ("moving,fixed,name\na,b,x/y\n", "holds a slash"),
-    ],
-)
-def test_manifests_that_cannot_be_used(text: str, cause: str, tmp_path: Path) -> None:
-    (tmp_path / "pairs.csv").write_text(text)
-    with pytest.raises(InputError, match=cause):
-        read_manifest(tmp_path / "pairs.csv")
-
-
-@pytest.mark.parametrize("content", [None, b"\xff\xfe\x00bad"])
-def test_manifests_that_cannot_be_read(content: bytes | None, tmp_path: Path) -> None:
-    if content is not None:
-        (tmp_path / "pairs.csv").write_bytes(content)
-    with pytest.raises(InputError, match=r"pairs\.csv: cannot be read"):
-        read_manifest(tmp_path / "pairs.csv")
+    return two_slices(monkeypatch, tmp_path)
 
 
 def test_affine_only_leaves_the_rest_out(commands: Path) -> None:
@@ -222,33 +125,6 @@ def test_every_frame_goes_to_the_reference_and_keeps_its_time(cine: np.ndarray, 
     numbers = json.loads(Path("out/p_qc.json").read_text())
     assert len(numbers["frames"]) == 3
     assert numbers["frames"][1]["similarity_before"] == pytest.approx(-1, abs=1e-3)  # the fake one inverts
-
-
-def test_tables_may_name_paths_at_home_and_no_pair_is_overwritten(
-    commands: Path, capsys, monkeypatch
-) -> None:
-    monkeypatch.setenv("HOME", str(commands))
-    (commands / "scans").mkdir()
-    (commands / "b.nii.gz").rename(commands / "c_one_Warped.nii.gz")
-    before = (commands / "c_one_Warped.nii.gz").read_bytes()
-    table = "moving,fixed,name\n~/a.nii.gz,~/a.nii.gz,one\n~/c_one_Warped.nii.gz,~/a.nii.gz,two\n"
-    (commands / "scans" / "pairs.csv").write_text(table)
-    with pytest.raises(SystemExit) as stopped:
-        main(["--model", "m", "--batch", "scans/pairs.csv", "--output-prefix=~/c_"])
-    assert stopped.value.code == 1
-    assert "one: error: " in (error := capsys.readouterr().err)
-    assert "c_one_Warped.nii.gz: cannot be written, it is the same file as the input" in error
-    assert (commands / "c_one_Warped.nii.gz").read_bytes() == before
-    assert (commands / "c_two_Warped.nii.gz").is_file()
-
-
-def test_the_table_itself_is_not_overwritten(commands: Path, capsys) -> None:
-    (commands / "c_summary.csv").write_text("moving,fixed\na.nii.gz,b.nii.gz\n")
-    with pytest.raises(SystemExit) as stopped:
-        main(["--model", "m", "--batch", "c_summary.csv", "--output-prefix", "c_"])
-    assert stopped.value.code == 2
-    assert "c_summary.csv: cannot be written, it is the same file as the input" in capsys.readouterr().err
-    assert (commands / "c_summary.csv").read_text().startswith("moving,fixed")
 
 
 def test_frames_onto_an_image_without_frames(commands: Path) -> None:

@@ -1,0 +1,1 @@
+"""Many pairs: which, by whom, what became of each, and of all together."""

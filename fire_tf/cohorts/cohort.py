@@ -1,0 +1,89 @@
+"""Many pairs with one model: registered, each with a status of its own, and summed up in a table and on a page.
+
+The manifest is described in `fire_tf.cohorts.manifest`. Pair NAME gets the outputs of a single run under the prefix
+``P_NAME_`` and a status (`fire_tf.cohorts.status`); `fire_tf.cohorts.summary` makes ``P_summary.csv`` and
+``P_summary.html`` of them all.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from fire_tf.cohorts.attending import Outcome, Work, attend
+from fire_tf.cohorts.manifest import Shard, read_manifest
+from fire_tf.cohorts.summary import check_summary, summarise
+from fire_tf.files.doubts import Doubt
+from fire_tf.files.outputs import split_prefix
+from fire_tf.registration.pair import PairModel
+from fire_tf.registration.user_images import Options
+
+_OUTPUT = re.compile(
+    r".*_((Inverse)?(Warped\.nii\.gz|CompositeWarp\.nii\.gz|Affine\.mat)|Synthesized[^_]*\.nii\.gz"
+    r"|qc\.json|qc\.png|status\.json)"
+)
+
+
+def register_cohort(
+    model: PairModel,
+    manifest: Path,
+    prefix: str,
+    options: Options,
+    provenance: Mapping[str, Any],
+    *,
+    shard: Shard = Shard(),  # noqa: B008 - a tuple
+    resume: bool = False,
+) -> bool:
+    """Register the pairs of a manifest, or a shard of them; returns whether all succeeded. A failing pair is named on
+    stderr.
+
+    ``resume`` passes over pairs that are done. The table and the page are written for a whole manifest alone: of
+    shards, which end when they will, `fire_tf.cohorts.summary.summarise` makes them.
+
+    Raises InputError for a manifest that cannot be used.
+    """
+    rows = read_manifest(manifest)
+    inputs = [manifest, *(path for row in rows for path in (row.moving, row.fixed))]
+    check_summary(prefix, inputs)
+    work = Work(prefix, options, provenance, resume, _in_danger(prefix, inputs))
+    mine = shard.of(rows)
+    failed = _told(map(partial(attend, work, model), mine), len(mine))
+    if shard.parts == 1:
+        return summarise(rows, prefix)
+    print(f"shard {shard.number}/{shard.parts}: {len(mine)} of {len(rows)} pairs, {failed} failed")
+    return not failed
+
+
+def _told(outcomes: Iterable[Outcome], count: int) -> int:
+    """Say what became of each of ``count`` pairs, as it is known; returns how many failed."""
+    failed = skipped = 0
+    for outcome in tqdm(
+        outcomes, total=count, unit="pair", disable=None
+    ):  # a bar on a terminal, none in a log
+        for doubt in outcome.doubts:
+            warnings.warn(doubt, Doubt, stacklevel=2)
+        if outcome.error:
+            tqdm.write(f"{outcome.name}: error: {outcome.error}", file=sys.stderr)
+        failed, skipped = failed + bool(outcome.error), skipped + outcome.skipped
+    if skipped:
+        print(f"{skipped} pairs were done")
+    return failed
+
+
+def _in_danger(prefix: str, inputs: Sequence[Path]) -> list[Path]:
+    """The inputs in whose place a result might be written: few, and so quick to be compared with each.
+
+    They lie where the results go, by whatever links, and are called as results are.
+    """
+    folder, _ = split_prefix(prefix)
+    place = os.path.realpath(folder)
+    found = ((path, *os.path.split(os.path.realpath(path))) for path in inputs)
+    return [path for path, parent, name in found if parent == place and _OUTPUT.fullmatch(name)]
