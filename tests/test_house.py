@@ -42,6 +42,7 @@ ONLY = {
     "SpatialTransformer": "networks/spatial.py",
     "vxm.utils.transform": "networks/spatial.py",
     "os.replace": "files/outputs.py",
+    "warnings.warn": "files/doubts.py",
     "replace": "files/outputs.py",  # Path's, with one argument: a rename
 }
 SOURCES = sorted(PACKAGE.rglob("*.py"))

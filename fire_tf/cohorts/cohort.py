@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import re
 import sys
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -21,7 +20,7 @@ from tqdm import tqdm
 from fire_tf.cohorts.attending import Outcome, Work, attend
 from fire_tf.cohorts.manifest import Shard, read_manifest
 from fire_tf.cohorts.summary import check_summary, summarise
-from fire_tf.files.doubts import Doubt
+from fire_tf.files.doubts import cast_doubt
 from fire_tf.files.outputs import split_prefix
 from fire_tf.registration.pair import PairModel
 from fire_tf.registration.user_images import Options
@@ -69,7 +68,7 @@ def _told(outcomes: Iterable[Outcome], count: int) -> int:
         outcomes, total=count, unit="pair", disable=None
     ):  # a bar on a terminal, none in a log
         for doubt in outcome.doubts:
-            warnings.warn(doubt, Doubt, stacklevel=2)
+            cast_doubt(doubt)
         if outcome.error:
             tqdm.write(f"{outcome.name}: error: {outcome.error}", file=sys.stderr)
         failed, skipped = failed + bool(outcome.error), skipped + outcome.skipped

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import html
 import json
-import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -18,7 +17,7 @@ from urllib.parse import quote
 
 from fire_tf.cohorts.manifest import Row
 from fire_tf.cohorts.status import Status, read_status, status_path
-from fire_tf.files.doubts import Doubt
+from fire_tf.files.doubts import cast_doubt
 from fire_tf.files.outputs import split_prefix, write_file
 from fire_tf.files.paths import check_apart
 from fire_tf.files.tables import write_table
@@ -87,10 +86,9 @@ def _doubt_mixture(done: Sequence[Status], prefix: str) -> None:
         kinds[json.dumps(common, sort_keys=True)] += 1
     if len(kinds) > 1:
         counts = ", ".join(str(count) for count in kinds.values())
-        warnings.warn(
+        cast_doubt(
             f"{prefix}summary.csv: its pairs were not all made with one model, one set of options and one version of "
             f"fire_tf, but in groups of {counts}: register the manifest again with --resume",
-            Doubt,
             stacklevel=3,
         )
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from itertools import product
 
 import numpy as np
 
 from fire_tf.data.subjects import SubjectFiles
-from fire_tf.files.doubts import Doubt
+from fire_tf.files.doubts import cast_doubt
 from fire_tf.intensities.grey_values import BACKGROUND, NO_AIR
 from fire_tf.measures.mutual_information import MutualInformation
 
@@ -26,11 +25,9 @@ def doubt_alignment(a: np.ndarray, b: np.ndarray, files: SubjectFiles) -> None:
     """
     rise = best_shift(a, b)
     if rise > _CLEARLY:
-        warnings.warn(
+        cast_doubt(
             f"{files.subject}: {files.b} does not look aligned with {files.a}: their mutual information is {rise:.2f} "
-            "times as high where one is shifted by a few voxels (images that nobody aligned: data.pairing: unaligned)",
-            Doubt,
-            stacklevel=2,
+            "times as high where one is shifted by a few voxels (images that nobody aligned: data.pairing: unaligned)"
         )
 
 

@@ -1,6 +1,6 @@
 """What was done though it may be wrong: Python's warnings, of a kind of their own, one line each.
 
-`warnings.warn(message, Doubt)` raises one; the message names the file, the value and the cause.
+`cast_doubt` raises one; the message names the file, the value and the cause.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import ParamSpec, TextIO, TypeVar
+from contextvars import ContextVar
+from typing import ParamSpec, TypeVar
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -20,16 +21,31 @@ class Doubt(UserWarning):
     """An input that is used, or a result that is given, with a doubt that its user has to know of."""
 
 
+# Of this thread: pairs that are registered side by side have each their own doubts, and Python's filters of warnings,
+# which all threads share, might lose some.
+_listener: ContextVar[Callable[[str], object] | None] = ContextVar("listener", default=None)
+
+
+def cast_doubt(message: str, *, stacklevel: int = 2) -> None:
+    """Tell who listens (`collected`, a command), or else raise a `Doubt` as a warning; ``stacklevel`` as warnings' own,
+    seen from the caller."""
+    tell = _listener.get()
+    if tell is not None:
+        tell(message)
+    else:
+        warnings.warn(message, Doubt, stacklevel=stacklevel + 1)
+
+
 @contextmanager
 def collected() -> Iterator[list[str]]:
-    """The messages of the doubts that are raised meanwhile, which are not shown; other warnings go on their way."""
+    """The messages of the doubts that are cast meanwhile, by this thread, which are not shown."""
     messages: list[str] = []
-    with _given_to(messages.append):
+    with _told_to(messages.append):
         yield messages
 
 
 def in_lines(command: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-    """Decorate a command: each doubt is one line on stderr, ``warning: ...``, once however often it is raised."""
+    """Decorate a command: each doubt is one line on stderr, ``warning: ...``, once however often it is cast."""
 
     @functools.wraps(command)
     def with_lines(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
@@ -41,30 +57,16 @@ def in_lines(command: Callable[Parameters, Result]) -> Callable[Parameters, Resu
                 print("warning:", line, file=sys.stderr)
             said.add(line)
 
-        with _given_to(say):
+        with _told_to(say):
             return command(*args, **kwargs)
 
     return with_lines
 
 
 @contextmanager
-def _given_to(take: Callable[[str], object]) -> Iterator[None]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("always", Doubt)
-        others = warnings.showwarning
-
-        def show(
-            message: Warning | str,
-            category: type[Warning],
-            filename: str,
-            lineno: int,
-            file: TextIO | None = None,
-            line: str | None = None,
-        ) -> None:
-            if issubclass(category, Doubt):
-                take(str(message))
-            else:
-                others(message, category, filename, lineno, file, line)
-
-        warnings.showwarning = show
+def _told_to(tell: Callable[[str], object]) -> Iterator[None]:
+    token = _listener.set(tell)
+    try:
         yield
+    finally:
+        _listener.reset(token)

@@ -7,14 +7,13 @@ singleton axis last.
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
 from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 
-from fire_tf.files.doubts import Doubt
+from fire_tf.files.doubts import cast_doubt
 from fire_tf.files.errors import InputError
 from fire_tf.geometry.nifti import (
     Source,
@@ -114,7 +113,7 @@ def _check_intensities(data: np.ndarray, name: str) -> np.ndarray:
         if within:
             raise InputError(f"{name}: holds {within} voxels that are NaN or infinite")
         message = f"{name}: {bad} voxels outside the object are NaN, and are read as air ({air:g})"
-        warnings.warn(message, Doubt, stacklevel=2)
+        cast_doubt(message)
     if data.min() == data.max():
         raise InputError(f"{name}: is constant (every voxel is {data.flat[0]:g})")
     return data

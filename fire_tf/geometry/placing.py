@@ -8,14 +8,13 @@ up, about the middle of the image. Metres and micrometres become millimetres.
 
 from __future__ import annotations
 
-import warnings
 from itertools import product
 from typing import Any
 
 import nibabel as nib
 import numpy as np
 
-from fire_tf.files.doubts import Doubt
+from fire_tf.files.doubts import cast_doubt
 
 _MM = {1: 1e3, 3: 1e-3}  # by NIfTI's code of the unit: metres and micrometres; all else are millimetres
 _APART = 0.01  # of a voxel, between the places that two forms give to one corner
@@ -40,7 +39,7 @@ def warn_of_place(image: Image, name: str) -> None:
     """Raise a `Doubt` of a user's file that does not tell its place, or that other tools place elsewhere."""
     cause = _cause_of_doubt(image) if image.get_filename() else ""
     if cause:
-        warnings.warn(f"{name}: {cause}", Doubt, stacklevel=3)
+        cast_doubt(f"{name}: {cause}", stacklevel=3)
 
 
 def _cause_of_doubt(image: Image) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,7 +13,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
-from fire_tf.files.doubts import Doubt, collected
+from fire_tf.files.doubts import cast_doubt, collected
 from fire_tf.files.errors import InputError
 from fire_tf.geometry.grids import PARALLEL, Grid, read_grid
 from fire_tf.geometry.images import Image, read_image
@@ -73,7 +72,7 @@ def register_images(
     names = str(result.quality["moving"]), str(result.quality["fixed"])
     found += doubts(result.registration, result.quality, names, model, affine_only=options.affine_only)
     for doubt in found:
-        warnings.warn(doubt, Doubt, stacklevel=2)
+        cast_doubt(doubt)
     return replace(result, quality={**result.quality, "warnings": found})
 
 
@@ -90,7 +89,7 @@ def _registered(model: PairModel, moving: Source, fixed: Source, options: Option
     (moving_seen, moving_air), (fixed_seen, fixed_air) = (clear(image.data) for image in images)
     seen = replace(images[0], data=moving_seen), replace(images[1], data=fixed_seen)
     for doubt in [line for image in images for line in spacing_doubts(image, model)]:
-        warnings.warn(doubt, Doubt, stacklevel=2)
+        cast_doubt(doubt)
     started = time.perf_counter()
     found = _register(model, seen, moving_modality, options)
     seconds = time.perf_counter() - started
@@ -135,17 +134,15 @@ def _doubt_places(
     apart = 0.0 if overlap else fixed.distance_to(moving)
     if apart > _TOUCHING:
         what = "plane" if fixed.single_slice and moving.single_slice else "field of view"
-        warnings.warn(
+        cast_doubt(
             f"{names[0]}: its {what} lies {apart:.3g} mm from that of {names[1]}; where the two lie in the world is "
             "not used to register them",
-            Doubt,
             stacklevel=3,
         )
     if fixed.rank != moving.rank:
-        warnings.warn(
+        cast_doubt(
             f"{names[0]} and {names[1]}: a file of two axes and one of three; ITK and ANTs cannot resample one on "
             "the other",
-            Doubt,
             stacklevel=3,
         )
 

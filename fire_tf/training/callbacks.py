@@ -7,7 +7,6 @@ import signal
 import sys
 import threading
 import time
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -17,7 +16,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from fire_tf.config.schema import Stage
-from fire_tf.files.doubts import Doubt
+from fire_tf.files.doubts import cast_doubt
 from fire_tf.pictures.registration import draw_pairs
 from fire_tf.training.collapse import signs, validations_of
 from fire_tf.training.observation import observe
@@ -71,9 +70,7 @@ class Watch(tf.keras.callbacks.Callback):
             if sign not in self.run.warned:
                 self.run.warned.add(sign)
                 with tqdm.external_write_mode(file=sys.stderr):  # not into the progress bar
-                    warnings.warn(
-                        f"{self.run.folder}: step {int(self.run.step)}: {line}", Doubt, stacklevel=2
-                    )
+                    cast_doubt(f"{self.run.folder}: step {int(self.run.step)}: {line}")
 
 
 class MetricsLog(tf.keras.callbacks.Callback):

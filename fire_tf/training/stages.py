@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from functools import partial
 
 import tensorflow as tf
@@ -10,7 +9,7 @@ import tensorflow as tf
 from fire_tf.config.schema import Config, Stage
 from fire_tf.data.dataset import Pairs
 from fire_tf.data.sources.find import find_subjects
-from fire_tf.files.doubts import Doubt
+from fire_tf.files.doubts import cast_doubt
 from fire_tf.training.callbacks import Interruption, MetricsLog, Progress, Watch
 from fire_tf.training.progress import Run, compile_for
 
@@ -54,7 +53,7 @@ def train_stage(run: Run, stage: Stage, done: int, quiet: bool, interruption: In
     board = tf.keras.callbacks.TensorBoard(run.events(stage), profile_batch=0, write_graph=False)
     validation = _validation(config, stage)
     if validation is None and not int(run.step):
-        warnings.warn(f"{run.folder}: {_UNWATCHED}", Doubt, stacklevel=2)
+        cast_doubt(f"{run.folder}: {_UNWATCHED}")
     watch = [] if validation is None else [Watch(run, stage, validation)]
     fit = partial(
         model.fit,

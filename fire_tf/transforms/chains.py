@@ -10,14 +10,13 @@ found so (the transform folds there, or leaves its grid) becomes NaN, which is a
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from fire_tf.files.doubts import Doubt
+from fire_tf.files.doubts import cast_doubt
 from fire_tf.files.errors import InputError
 from fire_tf.files.paths import user_path
 from fire_tf.geometry.grids import Grid
@@ -100,10 +99,8 @@ class SolvedMap:
         solved[off > 2 * TOLERANCE] = np.nan
         found[known] = solved
         if np.isnan(solved).any():
-            warnings.warn(
-                f"{self.name}: has no inverse to {TOLERANCE:g} mm at some points, which are left out: it folds there",
-                Doubt,
-                stacklevel=2,
+            cast_doubt(
+                f"{self.name}: has no inverse to {TOLERANCE:g} mm at some points, which are left out: it folds there"
             )
         return found
 

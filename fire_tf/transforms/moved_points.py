@@ -6,14 +6,13 @@ moving one. So points of the moving image go through the inverse, which a regist
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from fire_tf.files.doubts import Doubt
+from fire_tf.files.doubts import cast_doubt
 from fire_tf.files.errors import InputError
 from fire_tf.files.outputs import check_writable, write_file
 from fire_tf.files.paths import check_apart, expanded, user_path
@@ -73,10 +72,8 @@ def move_points(world_map: PointMap, points: np.ndarray, name: str = "the points
             raise InputError(f"{name}: point {lost[0] + 1} cannot be moved, the inverse is not found there")
     if outside.any():
         numbers = ", ".join(str(number + 1) for number in np.flatnonzero(outside)[:10])
-        warnings.warn(
-            f"{name}: {outside.sum()} points lie outside the field, whose edge moves them: number {numbers}",
-            Doubt,
-            stacklevel=2,
+        cast_doubt(
+            f"{name}: {outside.sum()} points lie outside the field, whose edge moves them: number {numbers}"
         )
     return points
 
