@@ -9,9 +9,20 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fire_tf.cohorts.manifest import Row
-from fire_tf.cohorts.status import Status, begun, is_done, made_from, sizes, status_path, write_status
+from fire_tf.cohorts.status import (
+    THUMBNAIL,
+    Status,
+    begun,
+    is_done,
+    made_from,
+    path_of,
+    sizes,
+    status_path,
+    write_status,
+)
 from fire_tf.files.doubts import collected
 from fire_tf.files.errors import InputError
+from fire_tf.pictures.thumbnail import write_thumbnail
 from fire_tf.registration.pair import PairModel
 from fire_tf.registration.results import write_registration
 from fire_tf.registration.user_images import Options, register_images
@@ -66,4 +77,6 @@ def _registered(work: Work, model: PairModel, row: Row, status: Status) -> Statu
     result = register_images(model, row.moving, row.fixed, options)
     prefix = f"{work.prefix}{row.name}_"
     files = write_registration(result, prefix, options.warp_format, work.provenance, work.inputs)
-    return replace(status, state="done", numbers=result.quality, outputs=sizes(files))
+    thumbnail = path_of(work.prefix, row.name, THUMBNAIL)
+    write_thumbnail(path_of(work.prefix, row.name, "qc.png"), thumbnail)
+    return replace(status, state="done", numbers=result.quality, outputs=sizes([*files, thumbnail]))

@@ -27,7 +27,7 @@ from fire_tf.registration.user_images import Options
 
 _OUTPUT = re.compile(
     r".*_((Inverse)?(Warped\.nii\.gz|CompositeWarp\.nii\.gz|Affine\.mat)|Synthesized[^_]*\.nii\.gz"
-    r"|qc\.json|qc\.png|status\.json)"
+    r"|qc\.json|qc\.png|thumb\.webp|status\.json)"
 )
 
 

@@ -22,6 +22,9 @@ from fire_tf.registration.pair import PairModel, modalities
 from fire_tf.registration.quality import file_hash
 from fire_tf.registration.user_images import Options
 
+THUMBNAIL = "thumb.webp"
+"""The ending of the name of a pair's picture for the page of all."""
+
 
 @dataclass(frozen=True)
 class Status:
@@ -41,10 +44,15 @@ class Status:
         return (self.moving, self.fixed) == (str(row.moving.absolute()), str(row.fixed.absolute()))
 
 
+def path_of(prefix: str, name: str, ending: str) -> Path:
+    """Where one of a pair's files lies, by the ending of its name."""
+    folder, stem = split_prefix(prefix)
+    return folder / f"{stem}{name}_{ending}"
+
+
 def status_path(prefix: str, name: str) -> Path:
     """Where the status of a pair lies."""
-    folder, stem = split_prefix(prefix)
-    return folder / f"{stem}{name}_status.json"
+    return path_of(prefix, name, "status.json")
 
 
 def begun(row: Row) -> Status:

@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import quote
 
 from fire_tf.cohorts.manifest import Row
-from fire_tf.cohorts.status import Status, read_status, status_path
+from fire_tf.cohorts.status import THUMBNAIL, Status, read_status, status_path
 from fire_tf.files.doubts import cast_doubt
 from fire_tf.files.outputs import split_prefix, write_file
 from fire_tf.files.paths import check_apart
@@ -34,10 +34,12 @@ _NUMBERS = (
     "seconds",
 )
 _SUMMARY = ("name", "moving", "fixed", "error", "warnings", *_NUMBERS)
-_STYLE = (
-    "body{font-family:sans-serif;margin:2em}img{max-width:100%}.failed{color:#a00}"
-    "table{border-collapse:collapse}td,th{padding:.2em .8em;text-align:right}"
-)
+_STYLE = """
+body{font-family:sans-serif;margin:2em} .failed{color:#a00} img{height:24em}
+table{border-collapse:collapse} td,th{padding:.2em .8em;text-align:right}
+article{content-visibility:auto;contain-intrinsic-size:auto 36em}
+"""
+# Of thousands of pairs a browser lays out and loads those alone that are looked at.
 
 
 def check_summary(prefix: str, inputs: Iterable[Path]) -> None:
@@ -99,7 +101,8 @@ def _summary(row: Row) -> dict[str, Any]:
 
 
 def cohort_page(rows: Sequence[Row], stem: str) -> str:
-    """An HTML page with every pair's picture (``STEM NAME _qc.png`` beside the page) and numbers, worst first."""
+    """An HTML page with every pair's thumbnail (``STEM NAME _thumb.webp`` beside the page), which leads to its picture,
+    and numbers, worst first."""
     parts = [_section(row, stem) for row in sorted(rows, key=lambda row: row.badness, reverse=True)]
     failed, doubtful = sum(bool(row.error) for row in rows), sum(bool(row.warnings) for row in rows)
     return (
@@ -112,12 +115,15 @@ def cohort_page(rows: Sequence[Row], stem: str) -> str:
 
 def _section(row: Row, stem: str) -> str:
     files = f"{html.escape(str(row.moving))} onto {html.escape(str(row.fixed))}"
-    title = f"<h2>{html.escape(row.name)}</h2>\n<p>{files}</p>\n"
-    if row.error:
-        return f'{title}<p class="failed">{html.escape(row.error)}</p>\n'
-    known = [name for name in _NUMBERS if name in row.numbers]
-    heads = "".join(f"<th>{name.replace('_', ' ')}</th>" for name in known)
-    cells = "".join(f"<td>{row.numbers[name]}</td>" for name in known)
-    picture = quote(f"{stem}{row.name}_qc.png")
-    title += "".join(f'<p class="failed">{html.escape(warning)}</p>\n' for warning in row.warnings)
-    return f'{title}<table><tr>{heads}</tr><tr>{cells}</tr></table>\n<p><img src="{picture}" alt=""></p>\n'
+    lines = [f"<h2>{html.escape(row.name)}</h2>", f"<p>{files}</p>"]
+    lines += [f'<p class="failed">{html.escape(line)}</p>' for line in (row.error, *row.warnings) if line]
+    if not row.error:
+        known = [name for name in _NUMBERS if name in row.numbers]
+        heads = "".join(f"<th>{name.replace('_', ' ')}</th>" for name in known)
+        cells = "".join(f"<td>{row.numbers[name]}</td>" for name in known)
+        picture, thumbnail = (quote(f"{stem}{row.name}_{ending}") for ending in ("qc.png", THUMBNAIL))
+        lines += [
+            f"<table><tr>{heads}</tr><tr>{cells}</tr></table>",
+            f'<p><a href="{picture}"><img src="{thumbnail}" alt="" loading="lazy"></a></p>',
+        ]
+    return "\n".join(("<article>", *lines, "</article>\n"))

@@ -54,8 +54,9 @@ def test_a_failing_pair_is_reported_and_the_rest_go_on(commands: Path, capsys) -
     assert float(table[0]["similarity"]) == numbers["similarity"]
     page = (commands / "out" / "c_summary.html").read_text()
     pictures = [unquote(name) for name in re.findall(r'<img src="([^"]+)"', page)]
-    assert sorted(pictures) == ["c_one_qc.png", "c_pair003_qc.png"]
+    assert sorted(pictures) == ["c_one_thumb.webp", "c_pair003_thumb.webp"]
     assert all((commands / "out" / name).is_file() for name in pictures)
+    assert len(re.findall("<img ", page)) == len(re.findall('<img [^>]*loading="lazy"', page)) == 2
     assert html.escape("gone & lost.nii.gz") in page
 
 
