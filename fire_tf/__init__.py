@@ -34,20 +34,20 @@ from fire_tf.compat.version import __version__
 _environment.prepare()
 
 if TYPE_CHECKING:
+    from fire_tf.applying.images import apply_transform
     from fire_tf.config.loading import load_config
     from fire_tf.files.errors import InputError
     from fire_tf.model.fire import FIRE
     from fire_tf.model.storage import load_model
     from fire_tf.registration.user_images import Options, register_images
     from fire_tf.serving.saved_model.export import export_model
-    from fire_tf.transforms.resampling import apply_transform
 
 # Public name -> the module that holds it.
 _LAZY = {
     "FIRE": "fire_tf.model.fire",
     "InputError": "fire_tf.files.errors",
     "Options": "fire_tf.registration.user_images",
-    "apply_transform": "fire_tf.transforms.resampling",
+    "apply_transform": "fire_tf.applying.images",
     "export_model": "fire_tf.serving.saved_model.export",
     "load_config": "fire_tf.config.loading",
     "load_model": "fire_tf.model.storage",

@@ -4,12 +4,12 @@
         --input seg.nii.gz --output seg_on_fixed.nii.gz --interpolation nearest
     python -m fire_tf.apply --registration P_ --points landmarks.fcsv --from moving --output on_fixed.fcsv
 
-Several inputs take as many outputs. 4D images are resampled frame by frame. ``nearest`` is for label maps: it
-keeps the stored type and makes no new value; ``linear`` writes float32. Outside an input the value is 0,
-or what ``--fill`` says.
+Several inputs take as many outputs. Frames and channels are resampled one by one. ``nearest`` and ``label-gaussian``
+are for label maps: they keep the stored type and make no new value; ``linear`` and ``cubic`` write float32. Outside an
+input the value is 0, or what ``--fill`` says.
 
 Several transforms are composed in ANTs' order, the last one named being applied to the image first; ``"[FILE,1]"`` is
-the inverse of FILE's.
+the inverse of FILE's. ``--composite`` writes the whole as one file, ``--jacobian`` the determinant of its Jacobian.
 
 Points (ANTs' .csv, Slicer's .fcsv and .mrk.json) go the way that images do with ``--registration``: ``--from moving``
 takes them to the fixed image. With ``--transform`` they are pulled back, from the fixed image to the moving one, as in
@@ -22,7 +22,7 @@ import argparse
 from collections.abc import Iterable, Sequence
 
 from fire_tf.files.errors import InputError, exit_cleanly
-from fire_tf.files.paths import user_path
+from fire_tf.files.paths import check_apart, user_path
 from fire_tf.geometry.names import INTERPOLATIONS, WARP_FORMATS
 
 
@@ -39,7 +39,12 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         choices=WARP_FORMATS,
         help="kind of a field that does not say so itself (default: its intent)",
     )
-    parser.add_argument("--output", type=user_path, nargs="+", required=True, help="as many names as inputs")
+    parser.add_argument("--output", type=user_path, nargs="+", default=[], help="as many names as inputs")
+    parser.add_argument(
+        "--source",
+        type=user_path,
+        help="image that is warped, for transforms that count on its grid where no --input is given (fsl, voxel)",
+    )
     _add_images(parser.add_argument_group("images"))
     _add_points(parser.add_argument_group("points"))
     return parser
@@ -50,6 +55,20 @@ def _add_images(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--reference", type=user_path, help="image whose grid the results lie on")
     group.add_argument("--interpolation", choices=INTERPOLATIONS, default="linear", help="(default: linear)")
     group.add_argument("--fill", type=float, default=0.0, help="value outside of an input (default: 0)")
+    group.add_argument(
+        "--channels",
+        action="store_true",
+        help="the two or three numbers of a voxel are channels and no vector in space",
+    )
+    group.add_argument(
+        "--composite",
+        type=user_path,
+        nargs="+",
+        default=[],
+        help="files for the whole transform on the grid of --reference: .nii.gz (ITK's field), .h5 (ITK), .x5",
+    )
+    group.add_argument("--jacobian", type=user_path, help="file for the determinant of the Jacobian")
+    group.add_argument("--log-jacobian", type=user_path, help="file for its natural logarithm")
 
 
 def _add_points(group: argparse._ArgumentGroup) -> None:
@@ -68,11 +87,6 @@ def _add_points(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--targets", type=user_path, help="file of where they should come to lie: prints the TRE"
     )
-    group.add_argument(
-        "--source",
-        type=user_path,
-        help="image that is warped, for transforms that count on its grid (fsl, voxel)",
-    )
 
 
 @exit_cleanly
@@ -84,8 +98,9 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m fire_tf.
 
 
 def _move_points(chosen: argparse.Namespace) -> Iterable[object]:
-    if chosen.input or len(chosen.output) != 1:
-        raise InputError("--points takes one --output, and no --input")
+    of_images = (chosen.input, chosen.composite, chosen.jacobian, chosen.log_jacobian)
+    if any(of_images) or len(chosen.output) != 1:
+        raise InputError("--points takes one --output, and no --input, --composite or --jacobian")
     if bool(chosen.transform) == bool(chosen.registration):
         raise InputError("give --registration P_ or --transform with --points")
     if bool(chosen.registration) != bool(chosen.given_in):
@@ -93,8 +108,8 @@ def _move_points(chosen: argparse.Namespace) -> Iterable[object]:
             "--from moving or --from fixed goes with --registration; --transform pulls points back, from the fixed "
             "image to the moving one"
         )
+    from fire_tf.applying.points import move_point_file, movement_by, movement_of
     from fire_tf.geometry.grids import read_grid
-    from fire_tf.transforms.moved_points import move_point_file, movement_by, movement_of
 
     if chosen.registration:
         movement = movement_of(chosen.registration, chosen.given_in, chosen.warp_format)
@@ -105,22 +120,30 @@ def _move_points(chosen: argparse.Namespace) -> Iterable[object]:
 
 
 def _resample(chosen: argparse.Namespace) -> Iterable[object]:
-    if not (chosen.transform and chosen.input and chosen.reference):
-        raise InputError("give --transform, --reference and --input, or --points")
-    points_alone = ("registration", "given_in", "targets", "source")
-    if any(getattr(chosen, name) for name in points_alone):
-        raise InputError("--registration, --from, --targets and --source go with --points")
+    if not (chosen.transform and chosen.reference):
+        raise InputError("give --transform and --reference, or --points")
+    if chosen.registration or chosen.given_in or chosen.targets:
+        raise InputError("--registration, --from and --targets go with --points")
+    if len(chosen.input) != len(chosen.output):
+        raise InputError(f"{len(chosen.input)} inputs and {len(chosen.output)} outputs: expected as many")
+    check_apart(chosen.output, [])
     # nibabel and scipy, which help need not wait for
-    from fire_tf.transforms.resampling import apply_to_files
+    from fire_tf.applying.files import Task, apply_to_files
 
     return apply_to_files(
-        chosen.transform,
-        chosen.reference,
-        chosen.input,
-        chosen.output,
-        chosen.interpolation,
-        chosen.warp_format,
-        chosen.fill,
+        Task(
+            transforms=chosen.transform,
+            reference=chosen.reference,
+            kind=chosen.warp_format,
+            source=chosen.source,
+            images=dict(zip(chosen.output, chosen.input, strict=True)),
+            interpolation=chosen.interpolation,
+            fill=chosen.fill,
+            channels=chosen.channels,
+            composite=chosen.composite,
+            jacobian=chosen.jacobian,
+            log_jacobian=chosen.log_jacobian,
+        )
     )
 
 

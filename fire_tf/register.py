@@ -6,6 +6,7 @@ Written are, on the grids of the two images as they were given:
 
     P_Warped.nii.gz, P_InverseWarped.nii.gz                 moving on the fixed grid, fixed on the moving grid
     P_CompositeWarp.nii.gz, P_InverseCompositeWarp.nii.gz   the whole maps, ITK displacement fields (LPS, mm)
+    P_Composite.h5, P_InverseComposite.h5                   the same with --write h5: ITK's composites; also x5
     P_Affine.mat, P_InverseAffine.mat                       their affine parts alone, for ITK and ANTs
     P_SynthesizedB.nii.gz, P_SynthesizedA.nii.gz            each image in the other's modality, in its own place
     P_qc.json, P_qc.png                                     numbers and a picture to judge the result by
@@ -26,7 +27,7 @@ from typing import TYPE_CHECKING, NoReturn
 from fire_tf.files.errors import InputError, exit_cleanly
 from fire_tf.files.outputs import check_writable, split_prefix
 from fire_tf.files.paths import user_path
-from fire_tf.geometry.names import WARP_FORMATS
+from fire_tf.geometry.names import WARP_FORMATS, further_formats
 
 if TYPE_CHECKING:
     from fire_tf.registration.user_images import Options
@@ -55,6 +56,13 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         choices=WARP_FORMATS,
         default="itk",
         help="convention of the written fields (default: itk)",
+    )
+    parser.add_argument(
+        "--write",
+        type=further_formats,
+        default=(),
+        metavar="FORMATS",
+        help="the whole maps in further files too: h5 (ITK's composites), x5 (nitransforms), or h5,x5",
     )
     parser.add_argument("--threads", type=int, help="threads of the networks (default: TensorFlow's choice)")
     _add_cohort(parser.add_argument_group("many pairs"))
@@ -105,6 +113,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m fire_tf.
     chosen = _parser(prog).parse_args(arguments)
     _check(chosen)
     check_writable(split_prefix(chosen.output_prefix)[0])
+    _check_libraries(chosen.write)
     command = [*prog.split(), *(arguments or sys.argv[1:])]
     if chosen.batch:
         if not _register_cohort(chosen, command):
@@ -124,12 +133,18 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m fire_tf.
         print(path)
 
 
+def _check_libraries(formats: Sequence[str]) -> None:
+    if formats:
+        from fire_tf.transforms.writers import check_formats
+
+        check_formats(formats)
+
+
 def _options(chosen: argparse.Namespace) -> Options:
     from fire_tf.registration.user_images import Options
 
-    return Options(
-        chosen.moving_modality, chosen.affine_only, chosen.refine, chosen.frame, chosen.warp_format
-    )
+    how = (chosen.moving_modality, chosen.affine_only, chosen.refine, chosen.frame)
+    return Options(*how, chosen.warp_format, chosen.write)
 
 
 def _register_cohort(chosen: argparse.Namespace, command: Sequence[str]) -> bool:

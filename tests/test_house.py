@@ -18,6 +18,7 @@ ROOMS = (  # from the ground up: a room may import those before it
     "geometry",
     "transforms",
     "measures",
+    "applying",
     "pictures",
     "phantom",
     "networks",

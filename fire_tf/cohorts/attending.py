@@ -76,7 +76,9 @@ def _registered(work: Work, model: PairModel, row: Row, status: Status) -> Statu
     options = replace(work.options, moving_modality=row.moving_modality or work.options.moving_modality)
     result = register_images(model, row.moving, row.fixed, options)
     prefix = f"{work.prefix}{row.name}_"
-    files = write_registration(result, prefix, options.warp_format, work.provenance, work.inputs)
+    files = write_registration(
+        result, prefix, options.warp_format, work.provenance, work.inputs, options.further_formats
+    )
     thumbnail = path_of(work.prefix, row.name, THUMBNAIL)
     write_thumbnail(path_of(work.prefix, row.name, "qc.png"), thumbnail)
     return replace(status, state="done", numbers=result.quality, outputs=sizes([*files, thumbnail]))

@@ -82,12 +82,13 @@ def made_from(row: Row, model: PairModel, options: Options, provenance: Mapping[
     """
     settings = json.dumps(dict(model.preprocessing), sort_keys=True, default=str)
     moving_modality, _ = modalities(model, row.moving_modality or options.moving_modality)
+    chosen = asdict(replace(options, moving_modality=moving_modality))
     return {
         "moving_sha256": _hashes(row.moving),
         "fixed_sha256": _hashes(row.fixed),
         "model_sha256": provenance.get("model_sha256"),
         "preprocessing_sha256": hashlib.sha256(settings.encode()).hexdigest(),
-        "options": asdict(replace(options, moving_modality=moving_modality)),
+        "options": json.loads(json.dumps(chosen)),  # as a status gives them back, lists for tuples
         "fire_tf": provenance.get("versions", {}).get("fire_tf"),
     }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ _LONGER = 1e-4  # than 1: what rounding may make the square of a quaternion's le
 _FLAT = 1e-6  # volume of the box of unit axes below which they count as lying in one plane
 _VOXEL_SIZES = (1e-3, 100.0)  # mm
 # NIfTI's: matrices, vectors, point sets, triangles, quaternions, colours, the warps of FNIRT and of topup.
-_NO_GREY_VALUES = {
+NO_GREY_VALUES = {
     1004,
     1005,
     1006,
@@ -42,11 +42,13 @@ Source = str | Path | nib.spatialimages.SpatialImage
 """An image as a caller gives it: the path of a file, or a nibabel image."""
 
 
-def open_image(source: Source, *, vectors: bool = False) -> nib.spatialimages.SpatialImage:
+def open_image(
+    source: Source, *, vectors: bool = False, by_frames: bool = False
+) -> nib.spatialimages.SpatialImage:
     """The image with its header checked and its data not read yet; where it lies, `world_affine` says.
 
     Raises InputError for what is no image, has no voxels, no real numbers (one a voxel, unless ``vectors``), no place
-    in the world, or would not fit into memory.
+    in the world, or would not fit into memory (if read ``by_frames``, one of them).
     """
     image = source if isinstance(source, nib.spatialimages.SpatialImage) else _load(source)
     name, dtype = name_of(image), image.get_data_dtype()
@@ -62,14 +64,16 @@ def open_image(source: Source, *, vectors: bool = False) -> nib.spatialimages.Sp
         )
     check_affine(with_normal(world_affine(image), image.shape), image.shape, name)
     # As stored, as float64 where the header scales it, and as float32.
-    check_memory(math.prod(image.shape) * (dtype.itemsize + 12), f"reading {name}")
+    check_memory(
+        math.prod(image.shape[:3] if by_frames else image.shape) * (dtype.itemsize + 12), f"reading {name}"
+    )
     return image
 
 
 def _holds_vectors(image: nib.spatialimages.SpatialImage) -> bool:
     """The fifth axis of NIfTI counts the values of one voxel; frames lie along the fourth."""
     code = int(image.header["intent_code"]) if isinstance(image.header, nib.Nifti1Header) else 0
-    return code in _NO_GREY_VALUES or any(size != 1 for size in image.shape[4:])
+    return code in NO_GREY_VALUES or any(size != 1 for size in image.shape[4:])
 
 
 def _load(path: str | Path) -> nib.spatialimages.SpatialImage:
@@ -134,11 +138,16 @@ def read_data(image: nib.spatialimages.SpatialImage, *, as_stored: bool = False)
 
     Raises InputError where the file breaks off.
     """
+    data: Any = image.dataobj
+    unscaled = as_stored and hasattr(data, "get_unscaled")
+    return read_with(image, data.get_unscaled if unscaled else lambda: data)
+
+
+def read_with(image: nib.spatialimages.SpatialImage, read: Callable[[], Any]) -> np.ndarray:
+    """What ``read`` reads of an image; raises InputError where the file breaks off."""
     try:
         with np.errstate(all="ignore"):
-            if as_stored and hasattr(image.dataobj, "get_unscaled"):
-                return np.asanyarray(image.dataobj.get_unscaled())
-            return np.asanyarray(image.dataobj)
+            return np.asanyarray(read())
     except _UNREADABLE as error:
         raise InputError(
             f"{name_of(image)}: its data cannot be read, it may be truncated ({_first_line(error)})"

@@ -6,11 +6,11 @@ value beyond a grid, `pull` gives a value of its own there.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import product
 
 import numpy as np
-from scipy.ndimage import affine_transform, map_coordinates
+from scipy.ndimage import affine_transform, map_coordinates, spline_filter
 
 
 def sample(field: np.ndarray, points: np.ndarray) -> np.ndarray:
@@ -74,6 +74,24 @@ def pull_around_holes(image: np.ndarray, points: np.ndarray, outside: float = 0.
     values = pull(np.where(holes, 0, image), points, outside=outside if beyond else 0.0)
     nearest = pull(image, points, nearest=True, outside=outside)
     return np.where(known > 0.5, values / np.maximum(known, 0.5), nearest).astype(np.float32)
+
+
+def cubic_reader(image: np.ndarray, outside: float = 0.0) -> Callable[[np.ndarray], np.ndarray]:
+    """A finite ``image`` (*shape), its cubic B-spline worked out once, as a function of points (..., n), in float32.
+
+    The image goes on as its mirror about the outermost voxels; half a voxel beyond them the value is ``outside``.
+    """
+    coefficients = spline_filter(image, order=3, output=np.float64, mode="mirror")
+    last = np.asarray(image.shape) - 1
+
+    def read(points: np.ndarray) -> np.ndarray:
+        values = map_coordinates(
+            coefficients, np.moveaxis(points, -1, 0), np.float32, order=3, mode="mirror", prefilter=False
+        )
+        inside = ((points >= -0.5) & (points <= last + 0.5)).all(axis=-1)
+        return np.where(inside, values, np.float32(outside))
+
+    return read
 
 
 def read_affine_grid(

@@ -16,6 +16,7 @@ from fire_tf.measures.metrics import map_positions
 from fire_tf.registration.pair import Alignment, Registration, between_canvases
 from fire_tf.transforms.fields import field_image
 from fire_tf.transforms.itk import write_affine
+from fire_tf.transforms.writers import write_map
 
 
 @dataclass(frozen=True)
@@ -44,23 +45,29 @@ def write_registration(
     warp_format: str = "itk",
     provenance: Mapping[str, Any] | None = None,
     inputs: Iterable[Path] = (),
+    further: Sequence[str] = (),
 ) -> list[Path]:
     """Write everything that `fire_tf.register` names; all files appear together at the end, or none.
 
-    ``provenance`` is added to the numbers in ``qc.json``. Raises InputError where the disk refuses, and where a file
-    would take the place of either image or of one of ``inputs``.
+    ``provenance`` is added to the numbers in ``qc.json``; ``further``: see `write_files`. Raises InputError where the
+    disk refuses, and where a file would take the place of either image or of one of ``inputs``.
     """
 
     def write(folder: Path) -> None:
-        write_files(result, folder, "", warp_format)
+        write_files(result, folder, "", warp_format, further)
         numbers = {**result.quality, **(provenance or {})}
         (folder / "qc.json").write_text(json.dumps(numbers, indent=2) + "\n")
 
     return write_together(prefix, write, [result.quality["moving"], result.quality["fixed"], *inputs])
 
 
-def write_files(result: RegisteredImages, folder: Path, stem: str, warp_format: str) -> None:
-    """Write images, transforms and picture into a folder; names begin with ``stem``."""
+def write_files(
+    result: RegisteredImages, folder: Path, stem: str, warp_format: str, further: Sequence[str] = ()
+) -> None:
+    """Write images, transforms and picture into a folder; names begin with ``stem``.
+
+    ``further`` are those of `fire_tf.geometry.names.FURTHER_FORMATS` that the whole maps are written in too.
+    """
     found = result.registration
     forward, inverse = result.fields(warp_format)
     outputs = {
@@ -73,6 +80,10 @@ def write_files(result: RegisteredImages, folder: Path, stem: str, warp_format: 
     }
     for name, image in outputs.items():
         nib.save(image, folder / f"{stem}{name}.nii.gz")
+    for name in further:
+        moving, fixed = result.moving_grid, result.fixed_grid
+        write_map(found.to_moving, fixed, moving, folder / f"{stem}Composite.{name}")
+        write_map(found.to_fixed, moving, fixed, folder / f"{stem}InverseComposite.{name}")
     if isinstance(found, Registration):  # every slice of a stack has affine parts of its own
         write_affine(found.affine_to_moving, folder / f"{stem}Affine.mat", result.fixed_grid.rank)
         write_affine(found.affine_to_fixed, folder / f"{stem}InverseAffine.mat", result.moving_grid.rank)

@@ -48,7 +48,8 @@ class Options:
     moving_modality: the moving image's; by default it is the model's modality A.
     affine_only: leave the non-rigid part out. refined: improve the model's answer on the pair itself
     (`fire_tf.registration.refine`). frame: which frame of 4D images is meant, counted from 0. warp_format: of the
-    written fields, one of `fire_tf.geometry.names.WARP_FORMATS`.
+    written fields, one of `fire_tf.geometry.names.WARP_FORMATS`. further_formats: files that they are written in too,
+    of `fire_tf.geometry.names.FURTHER_FORMATS`.
     """
 
     moving_modality: str | None = None
@@ -56,6 +57,7 @@ class Options:
     refined: bool = False
     frame: int | None = None
     warp_format: str = "itk"
+    further_formats: Sequence[str] = ()
 
 
 def register_images(
@@ -214,4 +216,4 @@ def register_and_write(
     """`register_images`, and everything that is written of it under names that begin with ``prefix``."""
     chosen = options or Options()
     result = register_images(model, moving, fixed, chosen)
-    return write_registration(result, prefix, chosen.warp_format, provenance)
+    return write_registration(result, prefix, chosen.warp_format, provenance, further=chosen.further_formats)

@@ -20,6 +20,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
+from fire_tf.applying.images import apply_transform
 from fire_tf.files.errors import InputError
 from fire_tf.files.outputs import write_together
 from fire_tf.geometry.grids import keep_time_step, read_grid
@@ -39,7 +40,6 @@ from fire_tf.registration.pair import PairModel
 from fire_tf.registration.results import RegisteredImages, write_files
 from fire_tf.registration.user_images import Options, register_images
 from fire_tf.transforms.fields import AffineTransform
-from fire_tf.transforms.resampling import apply_transform
 
 
 def register_frames(
@@ -79,7 +79,7 @@ def write_frames(
         warped = np.empty((*grid.shape, count_frames(series)), np.float32)
         numbers = []
         for index, result in enumerate(register_frames(model, moving, fixed, chosen)):
-            write_files(result, folder, f"frame{index:03d}_", chosen.warp_format)
+            write_files(result, folder, f"frame{index:03d}_", chosen.warp_format, chosen.further_formats)
             warped[..., index] = _warped(result)
             numbers.append(result.quality)
         nib.save(_series(warped, fixed, series), folder / "Warped.nii.gz")

@@ -1,7 +1,7 @@
 """Several transforms as one, each as it is or inverted, in ANTs' order.
 
 The last one named is applied to the image first. In points, which transforms pull back, it is the other way round: a
-point of the target goes through the first one named first. ``[FILE,1]`` is the inverse of FILE's transform.
+point of the target goes through the first one named first.
 
 Affine transforms are inverted exactly. All others are solved for, point by point, to `TOLERANCE`; a point that is not
 found so (the transform folds there, or leaves its grid) becomes NaN, which is a `Doubt`.
@@ -9,25 +9,19 @@ found so (the transform folds there, or leaves its grid) becomes NaN, which is a
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from fire_tf.files.doubts import cast_doubt
 from fire_tf.files.errors import InputError
-from fire_tf.files.paths import user_path
 from fire_tf.geometry.grids import Grid
 from fire_tf.geometry.point_maps import AffineMap, Chain, InverseMap, PointMap, fit_affine
 from fire_tf.transforms.fields import FieldMap, Transform
-from fire_tf.transforms.readers import read_transform
 
 TOLERANCE = 1e-4
 """mm, between a point and where the transform takes the inverse that was found for it."""
 
-_INVERTED = re.compile(r"\[(?P<file>.+),\s*(?P<inverted>[01])\s*\]")
 _SAMPLES = 12  # points along an axis of a field, that its affine part is fitted to
 
 
@@ -43,10 +37,11 @@ class TransformChain:
         maps: list[PointMap] = []
         for place, step in enumerate(self.steps):
             found = step.world_map(source if place == last else None, target if place == 0 else None)
-            if maps and isinstance(found, AffineMap) and isinstance(maps[-1], AffineMap):
-                maps[-1] = found.after(maps[-1])
-            else:
-                maps.append(found)
+            for part in found.maps if isinstance(found, Chain) else (found,):
+                if maps and isinstance(part, AffineMap) and isinstance(maps[-1], AffineMap):
+                    maps[-1] = part.after(maps[-1])
+                else:
+                    maps.append(part)
         return maps[0] if len(maps) == 1 else Chain(tuple(maps))
 
 
@@ -112,26 +107,3 @@ class SolvedMap:
             if isinstance(forward, FieldMap)
             else np.ones(points.shape[:-1], bool)
         )
-
-
-def read_chain(named: Sequence[str | Path], kind: str | None = None) -> TransformChain:
-    """Transforms from files, each named as FILE or, for its inverse, ``[FILE,1]``, in ANTs' order.
-
-    ``kind`` is that of a single field which does not say so itself; see `read_transform`.
-
-    Raises InputError for what `read_transform` refuses, and for a ``kind`` beside several transforms.
-    """
-    if kind and len(named) > 1:
-        raise InputError("--warp-format names the kind of one field, it does not go with several transforms")
-    steps: list[Transform] = []
-    for text in named:
-        path, inverted = split_name(text)
-        read = read_transform(path, kind)
-        steps.append(Inverse(read, str(path)) if inverted else read)
-    return TransformChain(tuple(steps))
-
-
-def split_name(named: str | Path) -> tuple[Path, bool]:
-    """The file of a transform's name, and whether its inverse is meant."""
-    match = _INVERTED.fullmatch(str(named))
-    return (user_path(match["file"]), match["inverted"] == "1") if match else (user_path(named), False)

@@ -24,7 +24,7 @@ the source's own grid alone, for their coordinates are counted on it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -32,11 +32,14 @@ import nibabel as nib
 import numpy as np
 
 from fire_tf.files.errors import InputError
-from fire_tf.geometry.grids import Grid
+from fire_tf.geometry.grids import Grid, read_grid
+from fire_tf.geometry.nifti import read_data
 from fire_tf.geometry.placing import right_angled
 from fire_tf.geometry.point_maps import AffineMap, PointMap
 from fire_tf.geometry.reading import sample
 from fire_tf.transforms.itk import LPS
+
+_AS_POSITIONS = 0.25  # how far from 1 the slope of vectors may be that are positions
 
 INTENTS = {"itk": 1007, "ras": 1006, "fsl": 2006, "voxel": 1006}
 
@@ -143,3 +146,41 @@ class FieldTransform:
         return FieldMap(
             self.field, self.grid.from_world(), coordinates(self.grid), coordinates(source).inverse()
         )
+
+
+def check_shape(shape: Sequence[int], name: str) -> None:
+    """Raise InputError for another shape than a field's."""
+    if len(shape) not in (4, 5) or shape[-1] not in (2, 3) or (len(shape) == 5 and shape[3] != 1):
+        raise InputError(f"{name}: has shape {tuple(shape)}, which is not a displacement field's")
+
+
+def field_of(
+    image: nib.spatialimages.SpatialImage, kind: str, name: str, *, positions: bool = False
+) -> FieldTransform:
+    """An opened image as a field of a ``kind`` named above, or of ``positions``: the points C_source(T(p)) themselves.
+
+    Raises InputError, which calls it ``name``, for another shape than a field's, for vectors that are not finite, and
+    for positions where displacements were expected.
+    """
+    check_shape(image.shape, name)
+    grid, shape = read_grid(image), image.shape
+    field = read_data(image).astype(np.float32).reshape((*shape[:3], shape[-1]))
+    if not np.isfinite(field).all():
+        raise InputError(f"{name}: holds vectors that are NaN or infinite")
+    field = np.concatenate([field, np.zeros((*shape[:3], 3 - shape[-1]), np.float32)], axis=-1)
+    to_target, places = COORDINATES[kind](grid), np.empty_like(field)
+    for part, points in grid.world_slabs():
+        places[part] = to_target(points)
+    if positions:
+        field = field - places
+    elif _look_like(field, places) or (kind == "itk" and _look_like(field, LPS(places))):
+        raise InputError(f"{name}: holds positions, it seems, where displacements ({kind}) were expected")
+    return FieldTransform(field, grid, kind, name)
+
+
+def _look_like(field: np.ndarray, places: np.ndarray) -> bool:
+    """Whether vectors grow by 1 for each mm (or voxel) along every axis of a grid, as positions do."""
+    spread = places.reshape(-1, 3) - places.reshape(-1, 3).mean(axis=0, dtype=np.float64)
+    known = np.ptp(spread, axis=0) > 0
+    slopes = (spread * field.reshape(-1, 3)).sum(axis=0)[known] / (spread**2).sum(axis=0)[known]
+    return bool((np.abs(slopes - 1) < _AS_POSITIONS).all())

@@ -34,10 +34,10 @@ def write_affine(world_map: AffineMap, path: Path, rank: int) -> None:
         savemat(stream, {name: parameters[:, np.newaxis], "fixed": np.zeros((rank, 1))}, format="4")
 
 
-def read_affine(path: str | Path) -> AffineMap:
+def read_affine(path: str | Path) -> AffineMap | None:
     """ITK's ``.mat`` as a map of world points (RAS+ mm); a 2D one leaves the third coordinate as it is.
 
-    Raises InputError for what is no affine of two or three dimensions.
+    None for another transform than an affine of two or three dimensions; raises InputError for what is no such file.
     """
     try:
         content = loadmat(path)
@@ -49,7 +49,7 @@ def read_affine(path: str | Path) -> AffineMap:
         n = {"2": 2, "3": 3}.get(rank, 0)
         if kind in _KINDS and n and np.size(value) == n * (n + 1):
             return _from_itk(np.asarray(value), np.asarray(content.get("fixed", np.zeros(n))), n, path)
-    raise InputError(f"{path}: holds no affine transform of ITK in two or three dimensions")
+    return None
 
 
 def _from_itk(parameters: np.ndarray, centre: np.ndarray, n: int, path: str | Path) -> AffineMap:

@@ -3,7 +3,11 @@
 =================================  ==============================================================================
 known by                           read as
 =================================  ==============================================================================
-``.mat``                           ITK's and ANTs' affine
+``.mat``, binary                   ITK's and ANTs' affine; through SimpleITK its other transforms
+``.mat``, text                     FSL's affine (FLIRT)
+``.tfm``, ``.txt``, ``.h5``        ITK's transforms and composites, through SimpleITK
+``.lta``                           FreeSurfer's affine, through nitransforms
+``.x5``                            nitransforms' X5, through its version 25
 intent 1007 without a name         ITK's displacements (world mm, LPS+)
 intent 1006, named ras or voxel    displacements in world mm (RAS+) or in voxels
 intent 2006                        FSL's relative warps
@@ -20,26 +24,36 @@ Vectors that grow by 1 mm for each mm are positions; where they should be displa
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import nibabel as nib
-import numpy as np
 
 from fire_tf.files.errors import InputError
 from fire_tf.files.paths import user_path
-from fire_tf.geometry.grids import read_grid
-from fire_tf.geometry.nifti import open_image, read_data
-from fire_tf.transforms.fields import COORDINATES, INTENTS, AffineTransform, FieldTransform, Transform
-from fire_tf.transforms.itk import LPS, read_affine
+from fire_tf.geometry.nifti import open_image
+from fire_tf.transforms.chains import Inverse, TransformChain
+from fire_tf.transforms.fields import (
+    INTENTS,
+    AffineTransform,
+    FieldTransform,
+    Transform,
+    check_shape,
+    field_of,
+)
+from fire_tf.transforms.itk import read_affine
+from fire_tf.transforms.itk_files import read_itk
+from fire_tf.transforms.matrix_files import is_text, read_fsl, read_lta
+from fire_tf.transforms.x5 import read_x5
 
-_AS_POSITIONS = 0.25  # how far from 1 the slope of vectors may be that are positions
+_INVERTED = re.compile(r"\[(?P<file>.+),\s*(?P<inverted>[01])\s*\]")
 
 
 def read_transform(path: str | Path, kind: str | None = None) -> Transform:
-    """A transform from a file, by the first of `READERS` that knows it: ITK's affine (``.mat``) or a field.
+    """A transform from a file, by its suffix or by the first of `READERS` that knows it.
 
     ``kind`` is one of `fire_tf.geometry.names.WARP_FORMATS` for a field that does not say itself what it holds.
 
@@ -47,6 +61,10 @@ def read_transform(path: str | Path, kind: str | None = None) -> Transform:
         InputError: the file cannot be read, is no transform that is known here, or holds what ``kind`` is not.
     """
     path = user_path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    if path.suffix in _READ_BY_SUFFIX:
+        return _READ_BY_SUFFIX[path.suffix](path)
     marks = _marks(path)
     reader = next((reader for reader in READERS if reader.knows(marks)), None)
     if kind and (reader is None or reader.plain):
@@ -56,8 +74,31 @@ def read_transform(path: str | Path, kind: str | None = None) -> Transform:
     return reader.read(path)
 
 
+def read_chain(named: Sequence[str | Path], kind: str | None = None) -> TransformChain:
+    """Transforms from files, each named as FILE or, for its inverse, ``[FILE,1]``, in ANTs' order.
+
+    ``kind`` is that of a single field which does not say so itself; see `read_transform`.
+
+    Raises InputError for what `read_transform` refuses, and for a ``kind`` beside several transforms.
+    """
+    if kind and len(named) > 1:
+        raise InputError("--warp-format names the kind of one field, it does not go with several transforms")
+    steps: list[Transform] = []
+    for text in named:
+        path, inverted = split_name(text)
+        read = read_transform(path, kind)
+        steps.append(Inverse(read, str(path)) if inverted else read)
+    return TransformChain(tuple(steps))
+
+
+def split_name(named: str | Path) -> tuple[Path, bool]:
+    """The file of a transform's name, and whether its inverse is meant."""
+    match = _INVERTED.fullmatch(str(named))
+    return (user_path(match["file"]), match["inverted"] == "1") if match else (user_path(named), False)
+
+
 class Marks(NamedTuple):
-    """What tells the tool and the kind of a transform: its file's name and, in NIfTI, its intent."""
+    """What tells the tool and the kind of a field in NIfTI: its file's name and its intent."""
 
     file: str
     code: int = 0
@@ -66,14 +107,8 @@ class Marks(NamedTuple):
 
 
 def _marks(path: Path) -> Marks:
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
-    if path.suffix == ".mat":
-        return Marks(path.name)
     image = open_image(path, vectors=True)
-    shape = image.shape
-    if len(shape) not in (4, 5) or shape[-1] not in (2, 3) or (len(shape) == 5 and shape[3] != 1):
-        raise InputError(f"{path}: has shape {shape}, which is not a displacement field's")
+    check_shape(image.shape, str(path))
     header = image.header
     if not isinstance(header, nib.Nifti1Header):
         return Marks(path.name)
@@ -81,30 +116,25 @@ def _marks(path: Path) -> Marks:
     return Marks(path.name, int(header["intent_code"]), name, float(header["intent_p1"]))
 
 
+def _read_mat(path: Path) -> Transform:
+    """By scipy, which is always there, where it is ITK's affine."""
+    if is_text(path):
+        return read_fsl(path)
+    return AffineTransform(found) if (found := read_affine(path)) else read_itk(path)
+
+
+_READ_BY_SUFFIX: dict[str, Callable[[Path], Transform]] = {
+    ".mat": _read_mat,
+    ".tfm": read_itk,
+    ".txt": read_itk,
+    ".h5": read_itk,
+    ".lta": read_lta,
+    ".x5": read_x5,
+}
+
+
 def _read_field(path: Path, kind: str, *, positions: bool = False) -> FieldTransform:
-    """A field of a ``kind`` named above, or ``positions``: the points C_source(T(p)) themselves."""
-    image, grid = open_image(path, vectors=True), read_grid(path)
-    shape = image.shape
-    field = read_data(image).astype(np.float32).reshape((*shape[:3], shape[-1]))
-    if not np.isfinite(field).all():
-        raise InputError(f"{path}: holds vectors that are NaN or infinite")
-    field = np.concatenate([field, np.zeros((*shape[:3], 3 - shape[-1]), np.float32)], axis=-1)
-    to_target, places = COORDINATES[kind](grid), np.empty_like(field)
-    for part, points in grid.world_slabs():
-        places[part] = to_target(points)
-    if positions:
-        field = field - places
-    elif _look_like(field, places) or (kind == "itk" and _look_like(field, LPS(places))):
-        raise InputError(f"{path}: holds positions, it seems, where displacements ({kind}) were expected")
-    return FieldTransform(field, grid, kind, str(path))
-
-
-def _look_like(field: np.ndarray, places: np.ndarray) -> bool:
-    """Whether vectors grow by 1 for each mm (or voxel) along every axis of a grid, as positions do."""
-    spread = places.reshape(-1, 3) - places.reshape(-1, 3).mean(axis=0, dtype=np.float64)
-    known = np.ptp(spread, axis=0) > 0
-    slopes = (spread * field.reshape(-1, 3)).sum(axis=0)[known] / (spread**2).sum(axis=0)[known]
-    return bool((np.abs(slopes - 1) < _AS_POSITIONS).all())
+    return field_of(open_image(path, vectors=True), kind, str(path), positions=positions)
 
 
 def _refuse(path: Path, *, what: str) -> Transform:
@@ -135,7 +165,6 @@ _spline, _velocity, _coefficients = (
 )
 
 READERS = (
-    Reader(lambda m: m.file.endswith(".mat"), lambda path: AffineTransform(read_affine(path))),
     Reader(lambda m: m.intent == "NREG_TRANS" and m.parameter == 0, _positions),
     Reader(lambda m: m.intent == "NREG_TRANS" and m.parameter == 1, _ras),
     Reader(lambda m: m.intent == "NREG_TRANS", _spline),

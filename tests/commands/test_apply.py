@@ -9,6 +9,7 @@ import pytest
 from scipy.io import savemat
 
 from fire_tf.apply import main
+from fire_tf.applying.images import apply_transform
 from fire_tf.files.errors import InputError
 from fire_tf.geometry.grids import read_grid
 from fire_tf.geometry.names import WARP_FORMATS
@@ -17,7 +18,6 @@ from fire_tf.geometry.reading import pull
 from fire_tf.transforms.fields import AffineTransform, field_image
 from fire_tf.transforms.itk import read_affine, write_affine
 from fire_tf.transforms.readers import read_transform
-from fire_tf.transforms.resampling import apply_transform
 
 TARGET, SOURCE = (14, 12, 10), (13, 15, 11)
 AXES = {
@@ -196,9 +196,9 @@ def test_ants_writes_an_affine_that_we_read(tmp_path: Path) -> None:
         ({"--output": ["a.png"]}, "a.png: an image is written as"),
         ({"--output": ["source.nii.gz/a.nii"]}, "cannot be written"),
         ({"--transform": ["source.nii.gz"]}, "is not a displacement field's"),
-        ({"--transform": ["broken.mat"]}, "broken.mat: cannot be read as an ITK transform"),
+        ({"--transform": ["broken.mat"]}, "broken.mat: is neither ITK's .mat nor FSL's"),
         ({"--transform": ["absent.mat"]}, "absent.mat: no such file"),
-        ({"--transform": ["other.mat"]}, "other.mat: holds no affine"),
+        ({"--transform": ["other.mat"]}, "other.mat: cannot be read as a transform of ITK"),
         ({"--transform": ["unknown.nii"]}, "name it with --warp-format"),
         ({"--transform": ["nan.nii"]}, "NaN or infinite"),
     ],
@@ -226,8 +226,8 @@ def test_what_cannot_be_applied_is_said_in_one_line(
 
 
 def test_a_wrong_interpolation_is_a_programming_error(pair: tuple[Path, Path]) -> None:
-    with pytest.raises(ValueError, match="cubic"):
-        apply_transform(AffineTransform(AffineMap.identity(3)), pair[0], read_grid(pair[1]), "cubic")
+    with pytest.raises(ValueError, match="sinc"):
+        apply_transform(AffineTransform(AffineMap.identity(3)), pair[0], read_grid(pair[1]), "sinc")
 
 
 def test_a_file_that_breaks_off_leaves_no_output(pair: tuple[Path, Path], tmp_path: Path) -> None:

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from fire_tf.apply import main
+from fire_tf.applying.point_files import read_points
 from fire_tf.geometry.grids import Grid, read_grid
 from fire_tf.geometry.names import WARP_FORMATS
 from fire_tf.geometry.point_maps import AffineMap
 from fire_tf.transforms.fields import field_image
 from fire_tf.transforms.itk import write_affine
-from fire_tf.transforms.point_files import read_points
 
 SHIFT = np.array([30.0, 4, -6])
 """mm, RAS+, from the moving image's anatomy to the fixed image's: the wrong direction is 61 mm off."""
@@ -133,7 +133,7 @@ def test_points_beside_the_field_are_told(tmp_path: Path, capsys: pytest.Capture
         ("--transform P_CompositeWarp.nii.gz --points p.csv --output o.csv", "name it with --source"),
         ("--transform flat.mat [flat.mat,1] --points p.csv --output o.csv", "cannot be inverted"),
         ("--transform P_Affine.mat --points p.csv --output o.csv --input p.csv", "and no --input"),
-        ("--transform P_Affine.mat --output o.csv", "give --transform, --reference and --input"),
+        ("--transform P_Affine.mat --output o.csv", "give --transform and --reference"),
     ],
 )
 def test_what_cannot_be_moved_is_said_in_one_line(

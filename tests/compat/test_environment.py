@@ -110,7 +110,7 @@ def test_unfit_package_ends_in_one_line_with_the_fix(versions, variables, found,
 
 def test_what_needs_no_keras_asks_for_none():
     code = FAKE_VERSIONS.format(versions=dict.fromkeys(NEW)) + (
-        "import fire_tf.apply, fire_tf.client, fire_tf.serving.served_model, fire_tf.transforms.resampling\n"
+        "import fire_tf.apply, fire_tf.client, fire_tf.serving.served_model, fire_tf.applying.images\n"
         "assert 'tensorflow' not in sys.modules"
     )
     result = run_python(code)

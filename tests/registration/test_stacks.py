@@ -10,6 +10,7 @@ from fake_model import KnownModel, brain_like, inverse_affine, turned
 from orientations import ORIENTATIONS, stored_as
 
 import fire_tf.model.storage
+from fire_tf.applying.images import apply_transform
 from fire_tf.files.errors import InputError
 from fire_tf.geometry.grids import read_grid
 from fire_tf.geometry.images import Image
@@ -21,7 +22,6 @@ from fire_tf.registration.results import write_registration
 from fire_tf.registration.user_images import Options, register_images
 from fire_tf.series.beat import register_frames
 from fire_tf.transforms.readers import read_transform
-from fire_tf.transforms.resampling import apply_transform
 
 PLANE, SLICES = (24, 20), 3
 # A short axis from right to left, as of a heart: in RAS order the slices come first. 1.5 x 1.5 x 10 mm.

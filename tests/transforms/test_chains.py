@@ -8,14 +8,15 @@ import pytest
 from fake_model import brain_like
 from volumes import OBLIQUE
 
+from fire_tf.applying.images import apply_transform
 from fire_tf.files.doubts import Doubt
 from fire_tf.files.errors import InputError
 from fire_tf.geometry.grids import Grid, read_grid
 from fire_tf.geometry.point_maps import AffineMap, PointMap, grid_points
-from fire_tf.transforms.chains import TOLERANCE, read_chain
+from fire_tf.transforms.chains import TOLERANCE
 from fire_tf.transforms.fields import field_image
 from fire_tf.transforms.itk import write_affine
-from fire_tf.transforms.resampling import apply_transform
+from fire_tf.transforms.readers import read_chain
 
 SHAPE = (20, 22, 18)
 SIMILAR = np.diag([2.0, 2, 2.5, 1])

@@ -9,13 +9,14 @@ from fake_model import KnownModel, brain_like, inverse_affine, turned
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 from scipy.spatial.transform import Rotation
 
+from fire_tf.applying.images import apply_transform
 from fire_tf.files.doubts import Doubt
 from fire_tf.geometry.grids import read_grid
+from fire_tf.geometry.names import FURTHER_FORMATS
 from fire_tf.geometry.point_maps import AffineMap, grid_points
 from fire_tf.registration.results import write_registration
 from fire_tf.registration.user_images import RegisteredImages, register_images
 from fire_tf.transforms.readers import read_transform
-from fire_tf.transforms.resampling import apply_transform
 
 # ITK refuses axes that are not at right angles.
 TURN = Rotation.from_euler("xyz", (9, -12, 20), degrees=True).as_matrix()
@@ -86,6 +87,20 @@ def test_apply_repeats_what_register_wrote(registered: RegisteredImages, tmp_pat
     if registered.fixed_grid.rank == 3:
         expected = registered.registration.affine_to_moving(points)
         np.testing.assert_allclose(affine(points), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", FURTHER_FORMATS)
+def test_further_formats_hold_the_whole_maps(name: str, registered: RegisteredImages, tmp_path: Path) -> None:
+    pytest.importorskip({"h5": "SimpleITK", "x5": "nitransforms.io.x5"}[name])
+    write_registration(registered, f"{tmp_path}/P_", further=[name])
+    found = registered.registration
+    for prefix, grid, expected in (
+        ("", registered.fixed_grid, found.to_moving),
+        ("Inverse", registered.moving_grid, found.to_fixed),
+    ):
+        points = AffineMap(grid.affine)(grid_points(grid.shape))
+        moved = read_transform(tmp_path / f"P_{prefix}Composite.{name}").world_map()(points)
+        np.testing.assert_allclose(moved, expected(points), atol=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["itk", "ras"])

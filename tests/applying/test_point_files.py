@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fire_tf.applying.point_files import read_points
 from fire_tf.files.errors import InputError
-from fire_tf.transforms.point_files import read_points
 
 SHIFT = np.array([5, 6, 7])
 RAS = np.array([[10.0, -20, 30], [1.5, 2.25, -3]])

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import numpy as np
 
+from fire_tf.applying.point_files import PointFile, read_points
 from fire_tf.files.doubts import cast_doubt
 from fire_tf.files.errors import InputError
 from fire_tf.files.outputs import check_writable, write_file
 from fire_tf.files.paths import check_apart, expanded, user_path
 from fire_tf.geometry.grids import Grid, read_grid
 from fire_tf.geometry.point_maps import Chain, PointMap
-from fire_tf.transforms.chains import read_chain, split_name
-from fire_tf.transforms.point_files import PointFile, read_points
+from fire_tf.transforms.readers import read_chain, split_name
 
 FIELDS = {"fixed": "CompositeWarp.nii.gz", "moving": "InverseCompositeWarp.nii.gz"}
 """By the image that points are given in: the field of a registration that takes them to the other one."""
