@@ -80,6 +80,9 @@ def _add_cohort(group: argparse._ArgumentGroup) -> None:
         help="every N-th pair from the i-th on (default: what SLURM's array variables say, or all)",
     )
     group.add_argument(
+        "--together", type=int, default=1, metavar="N", help="pairs in the networks at once (default: 1)"
+    )
+    group.add_argument(
         "--summary", action="store_true", help="register nothing: join all shards in a table and a page"
     )
 
@@ -94,6 +97,8 @@ def _check(chosen: argparse.Namespace) -> None:
     for name in ("resume", "shard", "summary"):
         if getattr(chosen, name) and not chosen.batch:
             raise InputError(f"--{name} needs --batch")
+    if chosen.together < 1:
+        raise InputError(f"--together {chosen.together}: expected at least 1")
     if chosen.summary and (chosen.shard or chosen.resume):
         raise InputError("--summary is of all pairs and registers none: it takes no --shard and no --resume")
     if chosen.model is None and not chosen.summary:
@@ -163,7 +168,7 @@ def _register_cohort(chosen: argparse.Namespace, command: Sequence[str]) -> bool
     model, file = load_to_register(chosen.model, threads=chosen.threads)
     made_with = provenance(command, file)
     work = chosen.batch, chosen.output_prefix, _options(chosen), made_with
-    return register_cohort(model, *work, shard=shard, resume=chosen.resume)
+    return register_cohort(model, *work, shard=shard, resume=chosen.resume, together=chosen.together)
 
 
 if __name__ == "__main__":

@@ -11,14 +11,14 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from fire_tf.cohorts.attending import Outcome, Work, attend
+from fire_tf.cohorts.attending import Outcome, Work
 from fire_tf.cohorts.manifest import Shard, read_manifest
+from fire_tf.cohorts.overlap import attend_side_by_side
 from fire_tf.cohorts.summary import check_summary, summarise
 from fire_tf.files.doubts import cast_doubt
 from fire_tf.files.outputs import split_prefix
@@ -40,12 +40,14 @@ def register_cohort(
     *,
     shard: Shard = Shard(),  # noqa: B008 - a tuple
     resume: bool = False,
+    together: int = 1,
 ) -> bool:
     """Register the pairs of a manifest, or a shard of them; returns whether all succeeded. A failing pair is named on
     stderr.
 
-    ``resume`` passes over pairs that are done. The table and the page are written for a whole manifest alone: of
-    shards, which end when they will, `fire_tf.cohorts.summary.summarise` makes them.
+    ``resume`` passes over pairs that are done. ``together``: how many may go through the networks at once. The table
+    and the page are written for a whole manifest alone: of shards, which end when they will,
+    `fire_tf.cohorts.summary.summarise` makes them.
 
     Raises InputError for a manifest that cannot be used.
     """
@@ -54,7 +56,7 @@ def register_cohort(
     check_summary(prefix, inputs)
     work = Work(prefix, options, provenance, resume, _in_danger(prefix, inputs))
     mine = shard.of(rows)
-    failed = _told(map(partial(attend, work, model), mine), len(mine))
+    failed = _told(attend_side_by_side(work, model, mine, together), len(mine))
     if shard.parts == 1:
         return summarise(rows, prefix)
     print(f"shard {shard.number}/{shard.parts}: {len(mine)} of {len(rows)} pairs, {failed} failed")
@@ -64,9 +66,8 @@ def register_cohort(
 def _told(outcomes: Iterable[Outcome], count: int) -> int:
     """Say what became of each of ``count`` pairs, as it is known; returns how many failed."""
     failed = skipped = 0
-    for outcome in tqdm(
-        outcomes, total=count, unit="pair", disable=None
-    ):  # a bar on a terminal, none in a log
+    # A bar on a terminal, none in a log.
+    for outcome in tqdm(outcomes, total=count, unit="pair", disable=None):
         for doubt in outcome.doubts:
             cast_doubt(doubt)
         if outcome.error:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import nibabel as nib
@@ -17,6 +18,8 @@ from fire_tf.registration.pair import Alignment, Registration, between_canvases
 from fire_tf.transforms.fields import field_image
 from fire_tf.transforms.itk import write_affine
 from fire_tf.transforms.writers import write_map
+
+_DRAWING = Lock()  # matplotlib does not promise that figures may be drawn side by side
 
 
 @dataclass(frozen=True)
@@ -106,4 +109,5 @@ def draw_alignment(found: Alignment, path: Path, warnings: Sequence[str] = ()) -
         names=(found.from_fixed.modality, found.from_moving.modality),
         warnings=warnings,
     )
-    draw_registration(shown, path)
+    with _DRAWING:
+        draw_registration(shown, path)

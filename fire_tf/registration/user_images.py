@@ -83,8 +83,7 @@ def _registered(model: PairModel, moving: Source, fixed: Source, options: Option
     opened = take_frames([open_image(source) for source in (moving, fixed)], options.frame)
     moving_grid, fixed_grid = read_grid(opened[0]), read_grid(opened[1])
     labels = name_of(opened[0]), name_of(opened[1])
-    voxels = math.prod(moving_grid.shape) + math.prod(fixed_grid.shape)
-    check_memory(voxels * _BYTES_PER_VOXEL, f"registering {labels[0]} and {labels[1]}")
+    check_memory(_bytes(moving_grid, fixed_grid), f"registering {labels[0]} and {labels[1]}")
     _check_planes(moving_grid, fixed_grid, labels)
     overlap = fixed_grid.covered_by(moving_grid, AffineMap.identity(3))
     images = as_trained(model, read_image(opened[0])), as_trained(model, read_image(opened[1]))
@@ -114,6 +113,15 @@ def _registered(model: PairModel, moving: Source, fixed: Source, options: Option
             "field_of_view_overlap": round(fixed_grid.covered_by(moving_grid, found.to_moving), 4),
         },
     )
+
+
+def memory_needed(moving: Source, fixed: Source) -> float:
+    """Bytes that registering two images takes, besides what the networks take; raises InputError for what is none."""
+    return _bytes(read_grid(moving), read_grid(fixed))
+
+
+def _bytes(moving: Grid, fixed: Grid) -> float:
+    return _BYTES_PER_VOXEL * float(math.prod(moving.shape) + math.prod(fixed.shape))
 
 
 def _check_planes(moving: Grid, fixed: Grid, names: tuple[str, str]) -> None:
