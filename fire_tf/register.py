@@ -22,6 +22,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
 from fire_tf.files.errors import InputError, exit_cleanly
@@ -83,6 +84,9 @@ def _add_cohort(group: argparse._ArgumentGroup) -> None:
         "--together", type=int, default=1, metavar="N", help="pairs in the networks at once (default: 1)"
     )
     group.add_argument(
+        "--dask", metavar="WHERE", help="local:N workers on this machine, or the address of a scheduler"
+    )
+    group.add_argument(
         "--summary", action="store_true", help="register nothing: join all shards in a table and a page"
     )
 
@@ -94,11 +98,13 @@ def _check(chosen: argparse.Namespace) -> None:
         raise InputError("give --moving and --fixed, or --batch and neither of them")
     if chosen.batch and chosen.all_frames:
         raise InputError("--batch and --all-frames do not go together")
-    for name in ("resume", "shard", "summary"):
+    for name in ("resume", "shard", "summary", "dask"):
         if getattr(chosen, name) and not chosen.batch:
             raise InputError(f"--{name} needs --batch")
     if chosen.together < 1:
         raise InputError(f"--together {chosen.together}: expected at least 1")
+    if chosen.dask and chosen.together > 1:
+        raise InputError("--dask and --together do not go together: a worker registers one pair at a time")
     if chosen.summary and (chosen.shard or chosen.resume):
         raise InputError("--summary is of all pairs and registers none: it takes no --shard and no --resume")
     if chosen.model is None and not chosen.summary:
@@ -161,14 +167,25 @@ def _register_cohort(chosen: argparse.Namespace, command: Sequence[str]) -> bool
 
         return summarise(read_manifest(chosen.batch), chosen.output_prefix, [chosen.batch])
     shard = read_shard(chosen.shard) if chosen.shard else slurm_shard(os.environ)
-    from fire_tf.cohorts.cohort import register_cohort
-    from fire_tf.model.storage import load_to_register
+    from fire_tf.cohorts.cohort import Attend, register_cohort
     from fire_tf.registration.quality import provenance
 
-    model, file = load_to_register(chosen.model, threads=chosen.threads)
-    made_with = provenance(command, file)
-    work = chosen.batch, chosen.output_prefix, _options(chosen), made_with
-    return register_cohort(model, *work, shard=shard, resume=chosen.resume, together=chosen.together)
+    attend: Attend
+    if chosen.dask:
+        from fire_tf.cohorts.cluster import attend_on_cluster
+        from fire_tf.model.paths import MODEL, find_model
+
+        file = find_model(chosen.model) / MODEL
+        on = {"model": chosen.model, "threads": chosen.threads, "where": chosen.dask}
+        attend = partial(attend_on_cluster, **on)
+    else:
+        from fire_tf.cohorts.overlap import attend_side_by_side
+        from fire_tf.model.storage import load_to_register
+
+        model, file = load_to_register(chosen.model, threads=chosen.threads)
+        attend = partial(attend_side_by_side, model=model, together=chosen.together)
+    work = chosen.batch, chosen.output_prefix, _options(chosen), provenance(command, file)
+    return register_cohort(attend, *work, shard=shard, resume=chosen.resume)
 
 
 if __name__ == "__main__":

@@ -63,13 +63,21 @@ def attend(work: Work, model: PairModel, row: Row) -> Outcome:
             write_status(path, _registered(work, model, row, status))
     # Whatever goes wrong with one pair, a night's work on the others must not be lost.
     except Exception as error:
-        line = " ".join(str(error).split())
-        if not isinstance(error, InputError):
-            line = f"{type(error).__name__}: {line}"
-        with suppress(InputError):  # the disk, say, which was the fault to begin with
-            write_status(path, replace(status, state="failed", error=line))
-        return Outcome(row.name, error=line, doubts=doubts)
+        return fail(work, row, error, status, doubts)
     return Outcome(row.name, doubts=doubts)
+
+
+def fail(
+    work: Work, row: Row, error: Exception, status: Status | None = None, doubts: Sequence[str] = ()
+) -> Outcome:
+    """Note that a pair has failed. ``status``: what is known of it besides."""
+    line = " ".join(str(error).split())
+    if not isinstance(error, InputError):
+        line = f"{type(error).__name__}: {line}"
+    with suppress(InputError):  # the disk, say, which was the fault to begin with
+        path = status_path(work.prefix, row.name)
+        write_status(path, replace(status or begun(row), state="failed", error=line))
+    return Outcome(row.name, error=line, doubts=doubts)
 
 
 def _registered(work: Work, model: PairModel, row: Row, status: Status) -> Status:

@@ -10,19 +10,17 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from tqdm import tqdm
 
 from fire_tf.cohorts.attending import Outcome, Work
-from fire_tf.cohorts.manifest import Shard, read_manifest
-from fire_tf.cohorts.overlap import attend_side_by_side
+from fire_tf.cohorts.manifest import Row, Shard, read_manifest
 from fire_tf.cohorts.summary import check_summary, summarise
 from fire_tf.files.doubts import cast_doubt
 from fire_tf.files.outputs import split_prefix
-from fire_tf.registration.pair import PairModel
 from fire_tf.registration.user_images import Options
 
 _OUTPUT = re.compile(
@@ -31,8 +29,15 @@ _OUTPUT = re.compile(
 )
 
 
+class Attend(Protocol):
+    """Who registers pairs: `fire_tf.cohorts.overlap.attend_side_by_side` or `fire_tf.cohorts.cluster.attend_on_cluster`
+    with a model."""
+
+    def __call__(self, work: Work, rows: Sequence[Row]) -> Iterator[Outcome]: ...
+
+
 def register_cohort(
-    model: PairModel,
+    attend: Attend,
     manifest: Path,
     prefix: str,
     options: Options,
@@ -40,14 +45,12 @@ def register_cohort(
     *,
     shard: Shard = Shard(),  # noqa: B008 - a tuple
     resume: bool = False,
-    together: int = 1,
 ) -> bool:
     """Register the pairs of a manifest, or a shard of them; returns whether all succeeded. A failing pair is named on
     stderr.
 
-    ``resume`` passes over pairs that are done. ``together``: how many may go through the networks at once. The table
-    and the page are written for a whole manifest alone: of shards, which end when they will,
-    `fire_tf.cohorts.summary.summarise` makes them.
+    ``resume`` passes over pairs that are done. The table and the page are written for a whole manifest alone: of
+    shards, which end when they will, `fire_tf.cohorts.summary.summarise` makes them.
 
     Raises InputError for a manifest that cannot be used.
     """
@@ -56,7 +59,7 @@ def register_cohort(
     check_summary(prefix, inputs)
     work = Work(prefix, options, provenance, resume, _in_danger(prefix, inputs))
     mine = shard.of(rows)
-    failed = _told(attend_side_by_side(work, model, mine, together), len(mine))
+    failed = _told(attend(work, mine), len(mine))
     if shard.parts == 1:
         return summarise(rows, prefix)
     print(f"shard {shard.number}/{shard.parts}: {len(mine)} of {len(rows)} pairs, {failed} failed")

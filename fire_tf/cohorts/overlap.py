@@ -29,7 +29,7 @@ _SHARE = 0.5  # of the free memory, for pairs: the networks take their part of i
 
 
 def attend_side_by_side(
-    work: Work, model: PairModel, rows: Sequence[Row], together: int
+    work: Work, rows: Sequence[Row], *, model: PairModel, together: int = 1
 ) -> Iterator[Outcome]:
     """What becomes of each pair, in their order. ``together``: see `SharedModel`.
 

@@ -112,7 +112,7 @@ def test_where_the_caller_stops_no_other_pair_begins(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr("fire_tf.cohorts.overlap.attend", attend)
     rows = [Row(f"p{number}", Path("m"), Path("f")) for number in range(50)]
-    outcomes = attend_side_by_side(Work("c_", Options(), {}), bending_model(), rows, 1)
+    outcomes = attend_side_by_side(Work("c_", Options(), {}), rows, model=bending_model())
     assert [next(outcomes).name, next(outcomes).name] == ["p0", "p1"]
     outcomes.close()
     assert len(begun) < 10
