@@ -14,6 +14,7 @@ ROOMS = (  # from the ground up: a room may import those before it
     "files",
     "compat",
     "config",
+    "formats",
     "intensities",
     "geometry",
     "transforms",

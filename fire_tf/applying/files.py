@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 
 from fire_tf.applying.images import writers_of_images
@@ -15,7 +14,8 @@ from fire_tf.applying.maps import determinant_image, determinants, log_determina
 from fire_tf.files.errors import InputError
 from fire_tf.files.outputs import check_writable, write_files
 from fire_tf.files.paths import check_apart
-from fire_tf.geometry.grids import Grid, check_output_name, read_grid
+from fire_tf.formats.images import check_output_name, save_image
+from fire_tf.geometry.grids import Grid, read_grid
 from fire_tf.geometry.nifti import open_image
 from fire_tf.geometry.placing import warn_of_place
 from fire_tf.transforms.chains import TransformChain
@@ -90,7 +90,7 @@ def _writers_of_maps(task: Task, chain: TransformChain, target: Grid) -> dict[Pa
         path: partial(write_map, world_map, target, source or target) for path in task.composite
     }
     if task.jacobian:
-        writers[task.jacobian] = lambda path: nib.save(determinant_image(found(), target), path)
+        writers[task.jacobian] = lambda path: save_image(determinant_image(found(), target), path)
     if task.log_jacobian:
-        writers[task.log_jacobian] = lambda path: nib.save(log_determinant_image(found(), target), path)
+        writers[task.log_jacobian] = lambda path: save_image(log_determinant_image(found(), target), path)
     return writers

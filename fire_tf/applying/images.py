@@ -12,8 +12,9 @@ import nibabel as nib
 import numpy as np
 
 from fire_tf.files.errors import InputError
+from fire_tf.formats.images import NIFTI, check_output_name, save_image
 from fire_tf.geometry.frames import frames_of, places, save_frames
-from fire_tf.geometry.grids import PARALLEL, Grid, check_output_name, keep_time_step, read_grid
+from fire_tf.geometry.grids import PARALLEL, Grid, keep_time_step, read_grid
 from fire_tf.geometry.interpolation import KEEPING_TYPE, PointReader, reader_of
 from fire_tf.geometry.names import INTERPOLATIONS
 from fire_tf.geometry.nifti import NO_GREY_VALUES, Source, check_memory, count_frames, name_of, open_image
@@ -38,7 +39,11 @@ def apply_transform(
     transform: Transform, source: Source, reference: Grid, interpolation: str = "linear", fill: float = 0.0
 ) -> nib.Nifti1Image:
     """`resample`, the whole image in memory."""
-    made = resample(transform, source, reference, interpolation, fill)
+    return in_memory(resample(transform, source, reference, interpolation, fill), reference)
+
+
+def in_memory(made: Resampled, reference: Grid) -> nib.Nifti1Image:
+    """The whole of an image that was laid on the ``reference`` grid."""
     shape = made.header.get_data_shape()
     values = np.empty((*reference.shape, *shape[3:]), made.header.get_data_dtype())
     for place, frame in zip(places(shape), made.frames, strict=True):
@@ -170,7 +175,10 @@ def writers_of_images(
     def writer(source: Path) -> Callable[[Path], None]:
         def write(path: Path) -> None:
             made = resample(transform, source, reference, interpolation, fill, channels=channels)
-            save_frames(made.header, made.frames, path)
+            if path.name.endswith(NIFTI):
+                save_frames(made.header, made.frames, path)
+            else:
+                save_image(in_memory(made, reference), path)
 
         return write
 

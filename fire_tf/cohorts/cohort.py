@@ -23,8 +23,9 @@ from fire_tf.files.doubts import cast_doubt
 from fire_tf.files.outputs import split_prefix
 from fire_tf.registration.user_images import Options
 
+_IMAGE = r"\.(nii\.gz|nrrd|mha)"
 _OUTPUT = re.compile(
-    r".*_((Inverse)?(Warped\.nii\.gz|CompositeWarp\.nii\.gz|Affine\.mat)|Synthesized[^_]*\.nii\.gz"
+    rf".*_((Inverse)?(Warped{_IMAGE}|CompositeWarp\.nii\.gz|Composite\.(h5|x5)|Affine\.mat)|Synthesized[^_]*{_IMAGE}"
     r"|qc\.json|qc\.png|thumb\.webp|status\.json)"
 )
 

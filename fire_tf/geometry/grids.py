@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 
-from fire_tf.files.errors import InputError
+from fire_tf.formats.images import suffix_of
 from fire_tf.geometry.nifti import Source, open_image, with_normal
 from fire_tf.geometry.placing import world_affine
 from fire_tf.geometry.point_maps import AffineMap, Chain, PointMap, grid_slabs
@@ -24,6 +23,7 @@ class Grid:
     """The voxel grid of a file: ``shape`` (X, Y, Z), ``affine`` (4, 4) to RAS+ mm, and what its header says.
 
     ``file_shape`` is what the file calls its shape without frames; it may lack Z. ``zooms`` are its voxel sizes.
+    ``suffix`` ends the names of results that lie on it, in the file's own format where that can hold them.
     """
 
     shape: tuple[int, int, int]
@@ -31,6 +31,7 @@ class Grid:
     file_shape: tuple[int, ...]
     zooms: tuple[float, float, float]
     header: nib.Nifti1Header
+    suffix: str = ".nii.gz"
 
     @property
     def rank(self) -> int:
@@ -127,6 +128,7 @@ def read_grid(source: Source) -> Grid:
         file_shape=tuple(int(size) for size in file_shape),
         zooms=(zooms[0], zooms[1], zooms[2]),
         header=header,
+        suffix=suffix_of(image),
     )
 
 
@@ -153,9 +155,3 @@ def keep_time_step(result: nib.Nifti1Image, source: nib.spatialimages.SpatialIma
     if isinstance(source.header, nib.Nifti1Header):
         space, time = int(result.header["xyzt_units"]) & 7, int(source.header["xyzt_units"]) & ~7
         result.header["xyzt_units"] = space | time
-
-
-def check_output_name(path: str | Path) -> None:
-    """Raise InputError for a name that does not end as a NIfTI file's."""
-    if not str(path).endswith((".nii", ".nii.gz")):
-        raise InputError(f"{path}: an image is written as .nii or .nii.gz")

@@ -16,6 +16,7 @@ from nibabel.filebasedimages import ImageFileError
 from fire_tf.compat.memory import free_memory
 from fire_tf.files.errors import InputError
 from fire_tf.files.paths import user_path
+from fire_tf.formats.images import is_other, load_other
 from fire_tf.geometry.placing import world_affine
 
 # What nibabel lets through for a damaged file.
@@ -78,6 +79,8 @@ def _holds_vectors(image: nib.spatialimages.SpatialImage) -> bool:
 
 def _load(path: str | Path) -> nib.spatialimages.SpatialImage:
     path = user_path(path)
+    if is_other(path) and path.exists():
+        return load_other(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     try:

@@ -72,8 +72,16 @@ def provenance(command: Sequence[str], model: Path) -> dict[str, Any]:
 
 
 def file_hash(path: str | Path) -> str | None:
-    """SHA-256 of a file, or None where there is no such file (an image that was given in memory)."""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest() if Path(path).is_file() else None
+    """SHA-256 of a file, or of all files of a folder in the order of their names; None where there is nothing (an image
+    that was given in memory)."""
+    path = Path(path)
+    files = sorted(part for part in path.iterdir() if part.is_file()) if path.is_dir() else [path]
+    if not all(part.is_file() for part in files):
+        return None
+    digest = hashlib.sha256()
+    for part in files:
+        digest.update(part.read_bytes())
+    return digest.hexdigest()
 
 
 def _percentiles(values: np.ndarray) -> Mapping[str, float]:

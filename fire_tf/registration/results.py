@@ -12,6 +12,7 @@ from typing import Any
 import nibabel as nib
 
 from fire_tf.files.outputs import write_together
+from fire_tf.formats.images import save_image
 from fire_tf.geometry.grids import Grid
 from fire_tf.measures.metrics import map_positions
 from fire_tf.registration.pair import Alignment, Registration, between_canvases
@@ -73,18 +74,18 @@ def write_files(
     """
     found = result.registration
     forward, inverse = result.fields(warp_format)
+    moving, fixed = result.moving_grid, result.fixed_grid
     outputs = {
-        "Warped": result.warped,
-        "InverseWarped": result.inverse_warped,
-        f"Synthesized{found.from_moving.modality}": result.from_moving,
-        f"Synthesized{found.from_fixed.modality}": result.from_fixed,
-        "CompositeWarp": forward,
-        "InverseCompositeWarp": inverse,
+        f"Warped{fixed.suffix}": result.warped,
+        f"InverseWarped{moving.suffix}": result.inverse_warped,
+        f"Synthesized{found.from_moving.modality}{moving.suffix}": result.from_moving,
+        f"Synthesized{found.from_fixed.modality}{fixed.suffix}": result.from_fixed,
+        "CompositeWarp.nii.gz": forward,
+        "InverseCompositeWarp.nii.gz": inverse,
     }
     for name, image in outputs.items():
-        nib.save(image, folder / f"{stem}{name}.nii.gz")
+        save_image(image, folder / f"{stem}{name}")
     for name in further:
-        moving, fixed = result.moving_grid, result.fixed_grid
         write_map(found.to_moving, fixed, moving, folder / f"{stem}Composite.{name}")
         write_map(found.to_fixed, moving, fixed, folder / f"{stem}InverseComposite.{name}")
     if isinstance(found, Registration):  # every slice of a stack has affine parts of its own

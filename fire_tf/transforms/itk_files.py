@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,9 @@ import nibabel as nib
 import numpy as np
 
 from fire_tf.files.errors import InputError
-from fire_tf.files.extras import needed
+from fire_tf.formats.itk_images import from_itk, to_itk
+from fire_tf.formats.library import cause_of, simple_itk
 from fire_tf.geometry.grids import Grid
-from fire_tf.geometry.itk_images import from_itk, to_itk
 from fire_tf.geometry.point_maps import AffineMap, Chain, Extruded, PointMap
 from fire_tf.transforms.chains import TransformChain
 from fire_tf.transforms.fields import AffineTransform, Transform, field_of
@@ -26,8 +25,7 @@ def read_itk(path: Path) -> Transform:
     try:
         return _transform(sitk.ReadTransform(str(path)), str(path))
     except RuntimeError as error:
-        cause = re.sub(r"\(0x[0-9a-f]+\)", "", str(error).strip().splitlines()[-1].strip())
-        raise InputError(f"{path}: cannot be read as a transform of ITK ({cause})") from None
+        raise InputError(f"{path}: cannot be read as a transform of ITK ({cause_of(error)})") from None
 
 
 def write_h5(field: nib.Nifti1Image, path: Path) -> None:
@@ -35,13 +33,6 @@ def write_h5(field: nib.Nifti1Image, path: Path) -> None:
     sitk = simple_itk(str(path))
     vectors = sitk.Cast(to_itk(field), sitk.sitkVectorFloat64)
     sitk.WriteTransform(sitk.CompositeTransform([sitk.DisplacementFieldTransform(vectors)]), str(path))
-
-
-def simple_itk(purpose: str) -> Any:
-    """The module; raises InputError, which begins with the ``purpose``, where it is not installed."""
-    with needed("SimpleITK", "formats", purpose):
-        import SimpleITK
-    return SimpleITK
 
 
 def _transform(read: Any, name: str) -> Transform:

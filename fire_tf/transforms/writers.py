@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 import nibabel as nib
 
 from fire_tf.files.errors import InputError
+from fire_tf.formats.library import simple_itk
 from fire_tf.geometry.grids import Grid
 from fire_tf.geometry.point_maps import PointMap
 from fire_tf.transforms.fields import field_image
-from fire_tf.transforms.itk_files import simple_itk, write_h5
+from fire_tf.transforms.itk_files import write_h5
 from fire_tf.transforms.x5 import write_x5, x5_library
 
 

@@ -94,7 +94,7 @@ def _bad(path: Path, what: str) -> None:
     ("what", "cause"),
     [
         ("gone", "no such file"),
-        ("folder", "no such file"),
+        ("folder", "is a folder"),
         ("text", "not an image"),
         ("truncated", "truncated"),
         ("nan", "NaN or infinite"),

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from volumes import OBLIQUE, SHAPE, volume
 
-from fire_tf.geometry.itk_images import from_itk, to_itk
+from fire_tf.formats.itk_images import from_itk, to_itk
 
 sitk = pytest.importorskip("SimpleITK")
 

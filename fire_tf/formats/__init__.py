@@ -1,0 +1,1 @@
+"""Images in other formats than NIfTI, through SimpleITK, as images of nibabel."""
