@@ -1,9 +1,10 @@
 """Whether a cohort's memory stays flat: the resident memory of one process over thousands of small pairs.
 
-    python benchmarks/cohort_memory.py [--pairs 10000] [--pictures] [--config demo]
+    python benchmarks/cohort_memory.py [--pairs 10000] [--pictures] [--canvas 24 20]
 
-Twenty made-up slices, paired over and over, and the untrained networks of a config. Matplotlib's pictures, which take
-most of a small pair's time, are drawn with ``--pictures`` alone; otherwise an empty one is written in their place.
+Twenty made-up slices, paired over and over, and the untrained networks of the demo on a smaller canvas. Matplotlib's
+pictures, which take most of a small pair's time, are drawn with ``--pictures`` alone; otherwise an empty one is written
+in their place.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -38,8 +40,8 @@ def make_up(folder: Path, pairs: int, canvas: Sequence[int], spacing: Sequence[f
     size = [int(0.8 * length) for length in canvas]
     affine = np.diag([*spacing, 1.0, 1.0])
     for number in range(IMAGES):
-        image = gaussian_filter(random.uniform(0, 1, size), 3)
-        image[gaussian_filter(random.uniform(0, 1, size), 9) < 0.48] = 0
+        image = gaussian_filter(random.uniform(0, 1, size), 2)
+        image[gaussian_filter(random.uniform(0, 1, size), 5) < 0.48] = 0
         nib.save(nib.Nifti1Image(image.astype(np.float32), affine), folder / f"{number}.nii.gz")
     draws = random.integers(0, IMAGES, (pairs, 2))
     lines = [f"{one}.nii.gz,{other}.nii.gz,p{number:05d}" for number, (one, other) in enumerate(draws)]
@@ -59,12 +61,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--pairs", type=int, default=10_000)
     parser.add_argument("--pictures", action="store_true")
-    parser.add_argument("--config", default="demo")
+    parser.add_argument("--canvas", type=int, nargs=2, default=(24, 20))
     chosen = parser.parse_args()
     if not chosen.pictures:
         results.draw_alignment = no_picture
-    config = load_config(chosen.config)
-    model = build_model(config)
+    config = load_config("demo")
+    model = build_model(replace(config, data=replace(config.data, canvas=tuple(chosen.canvas))))
     every = max(1, chosen.pairs // POINTS)
     started = time.perf_counter()
 

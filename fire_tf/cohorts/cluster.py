@@ -6,11 +6,12 @@ is begun again by another, which writes the same files anew.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -87,6 +88,8 @@ def _client(where: str) -> Iterator[Client]:
         workers = {"n_workers": int(local[1]), "threads_per_worker": 1, "memory_limit": 0}
         with LocalCluster(**workers, dashboard_address=None) as cluster, Client(cluster) as client:
             yield client
+            # TensorFlow is slow to go, and nannies would warn of each worker that they kill in the end.
+            logging.getLogger("distributed.nanny").setLevel(logging.ERROR)
         return
     try:
         client = Client(where, timeout=_PATIENCE)
@@ -105,7 +108,7 @@ def _attend(row: Row, work: Work, needed: Needed) -> Outcome:
     return attend(work, _model(needed), row)
 
 
-@cache
+@lru_cache(maxsize=1)
 def _model(needed: Needed) -> PairModel:
     """The model, once a worker; raises InputError where it is another one than the command was told, or fire_tf is."""
     # TensorFlow, which the command itself does without.

@@ -15,8 +15,11 @@ from distributed import LocalCluster
 from fake_model import brain_like
 from tiny_fire import CANVAS, tiny_model
 
+from fire_tf.cohorts.cluster import Needed, _model
+from fire_tf.files.errors import InputError
 from fire_tf.model.storage import save_model
 from fire_tf.register import main
+from fire_tf.registration.quality import file_hash
 
 PAIRS = 6
 SPACING = 2.0
@@ -101,3 +104,21 @@ def test_clusters_that_are_none(where: str, cause: str, cohort: Path, monkeypatc
         main(["--model", "m", "--batch", "pairs.csv", "--output-prefix", "c_", "--dask", where])
     assert stopped.value.code == 2
     assert cause in capsys.readouterr().err
+
+
+def test_a_worker_loads_the_model_once_and_no_other(cohort: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from fire_tf.model.storage import load_to_register
+
+    loaded = []
+
+    def load(folder: Path, **options: object) -> object:
+        loaded.append(folder)
+        return load_to_register(folder, **options)
+
+    monkeypatch.setattr("fire_tf.model.storage.load_to_register", load)
+    needed = Needed(cohort / "m", None, file_hash(cohort / "m" / "fire.keras"))
+    assert _model(needed) is _model(Needed(*needed))
+    assert loaded == [cohort / "m"]
+    for other in (needed._replace(sha256="0" * 64), needed._replace(version="0.0")):
+        with pytest.raises(InputError, match="is another model on this worker, or fire_tf is"):
+            _model(other)
