@@ -1,6 +1,6 @@
 """Measure a trained model, and baselines beside it, on pairs with labels.
 
-    python -m fire_tf.evaluate --model runs/t1_flair_2d --pairs DIR [--baselines ants] [--output DIR]
+    python -m fire_tf.evaluate --model runs/t1_flair_2d --pairs DIR [--baselines ants elastix] [--output DIR]
     python -m fire_tf.evaluate --model runs/t1_flair_2d --split test --count 16 [--set deformation.peak=[0,6]]
     python -m fire_tf.evaluate --config configs/t1_flair_2d.yaml --table
 
@@ -52,6 +52,13 @@ def _add_pairs(parser: argparse.ArgumentParser) -> None:
     source.add_argument(
         "--pairs", type=user_path, help="folder of pairs that come already deformed, with its pairs.csv"
     )
+    parser.add_argument(
+        "--subjects",
+        nargs="+",
+        default=(),
+        metavar="SUBJECT",
+        help="with --split: these subjects take its place, whichever split they are of",
+    )
     source.add_argument(
         "--split",
         choices=("train", "validate", "test"),
@@ -87,7 +94,11 @@ def _add_measures(parser: argparse.ArgumentParser) -> None:
         help="also measure FIRE refined: what optimising phi on the pair itself makes of the model's answer",
     )
     parser.add_argument(
-        "--baselines", choices=("ants",), help="measure these on the same pairs (needs antspyx)"
+        "--baselines",
+        choices=("ants", "elastix"),
+        nargs="+",
+        default=(),
+        help="measure these on the same pairs (need antspyx, itk-elastix)",
     )
     parser.add_argument(
         "--ants-starts",

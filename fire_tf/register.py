@@ -46,7 +46,9 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument("--fixed", type=user_path, help="image that it is warped onto")
     parser.add_argument("--output-prefix", required=True, help="what the names of all files begin with")
     parser.add_argument("--moving-modality", help="modality of the moving image (default: the model's A)")
-    parser.add_argument("--affine-only", action="store_true", help="leave the non-rigid part out")
+    parts = parser.add_mutually_exclusive_group()
+    parts.add_argument("--affine-only", action="store_true", help="leave the non-rigid part out")
+    parts.add_argument("--rigid", action="store_true", help="turns and shifts alone")
     parser.add_argument("--refine", action="store_true", help="improve the result on the pair itself; slower")
     parser.add_argument(
         "--frame", type=int, help="frame of 4D images, from 0; with --all-frames the fixed one's"
@@ -66,8 +68,25 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         help="the whole maps in further files too: h5 (ITK's composites), x5 (nitransforms), or h5,x5",
     )
     parser.add_argument("--threads", type=int, help="threads of the networks (default: TensorFlow's choice)")
+    _add_knowledge(parser.add_argument_group("what is known of a pair"))
     _add_cohort(parser.add_argument_group("many pairs"))
     return parser
+
+
+def _add_knowledge(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--initial-transform",
+        type=user_path,
+        metavar="AFFINE",
+        help="where to start from: ITK's affine from fixed to moving points, as P_Affine.mat is",
+    )
+    for which in ("moving", "fixed"):
+        group.add_argument(
+            f"--{which}-mask",
+            type=user_path,
+            metavar="MASK",
+            help=f"what counts of the {which} image: lesions and what lies beyond are 0, all else is not",
+        )
 
 
 def _add_cohort(group: argparse._ArgumentGroup) -> None:
@@ -98,6 +117,9 @@ def _check(chosen: argparse.Namespace) -> None:
         raise InputError("give --moving and --fixed, or --batch and neither of them")
     if chosen.batch and chosen.all_frames:
         raise InputError("--batch and --all-frames do not go together")
+    for name in ("initial_transform", "moving_mask", "fixed_mask"):
+        if getattr(chosen, name) and (chosen.batch or chosen.all_frames):
+            raise InputError(f"--{name.replace('_', '-')}: for one pair, not with --batch or --all-frames")
     for name in ("resume", "shard", "summary", "dask"):
         if getattr(chosen, name) and not chosen.batch:
             raise InputError(f"--{name} needs --batch")
@@ -152,10 +174,21 @@ def _check_libraries(formats: Sequence[str]) -> None:
 
 
 def _options(chosen: argparse.Namespace) -> Options:
+    from fire_tf.registration.start import read_start
     from fire_tf.registration.user_images import Options
 
-    how = (chosen.moving_modality, chosen.affine_only, chosen.refine, chosen.frame)
-    return Options(*how, chosen.warp_format, chosen.write)
+    return Options(
+        chosen.moving_modality,
+        chosen.affine_only,
+        chosen.refine,
+        chosen.frame,
+        chosen.warp_format,
+        chosen.write,
+        chosen.rigid,
+        read_start(chosen.initial_transform) if chosen.initial_transform else None,
+        chosen.moving_mask,
+        chosen.fixed_mask,
+    )
 
 
 def _register_cohort(chosen: argparse.Namespace, command: Sequence[str]) -> bool:

@@ -19,6 +19,7 @@ ROOMS = (  # from the ground up: a room may import those before it
     "geometry",
     "transforms",
     "measures",
+    "free_form",
     "applying",
     "pictures",
     "phantom",

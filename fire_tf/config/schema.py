@@ -185,7 +185,7 @@ class Config:
     threads: Count | None = None  # None: TensorFlow chooses
     deterministic: Flag = False  # two runs end in the same weights, bit for bit; slower
     search: Organ = FROM_SOURCE  # that refines what the model finds; by default hearts for acdc, else heads
-    ants: Organ = FROM_SOURCE  # the settings of the baseline; likewise
+    ants: Organ = FROM_SOURCE  # the settings of ANTs and elastix, the baselines; likewise
 
     def __post_init__(self) -> None:
         if not self.name or Path(self.name).name != self.name:

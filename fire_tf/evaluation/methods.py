@@ -8,8 +8,9 @@ from typing import Protocol
 from fire_tf.evaluation.pairs import Pair
 from fire_tf.geometry.point_maps import AffineMap, PointMap
 from fire_tf.measures.timing import NOT_TIMED, Stopwatch, Times
-from fire_tf.registration.pair import PairModel, register_pair
+from fire_tf.registration.pair import PairModel
 from fire_tf.registration.refine import refine, search_for
+from fire_tf.registration.start import register_from_start
 
 
 @dataclass(frozen=True)
@@ -63,10 +64,10 @@ class TrainedModel:
 
     def __call__(self, pair: Pair) -> list[Result]:
         if not self._traced:
-            register_pair(self._model, pair.moving, pair.fixed, self._moving_modality)
+            register_from_start(self._model, pair.moving, pair.fixed, self._moving_modality)
             self._traced = True
         watch = Stopwatch()
-        found = register_pair(self._model, pair.moving, pair.fixed, self._moving_modality)
+        found = register_from_start(self._model, pair.moving, pair.fixed, self._moving_modality)
         times = watch.read()
         results = [
             Result("FIRE affine", *pair.in_voxels(found.affine_to_moving, found.affine_to_fixed), times),

@@ -14,6 +14,16 @@ from fire_tf.measures.statistics import statistics
 MEAN = "mean"
 """Name of the row that averages the structures: the mean of their means, as each counts the same."""
 
+BASELINES = (
+    "ANTs affine",
+    "ANTs affine, 1 start",
+    "ANTs SyN",
+    "ANTs SyN, 1 start",
+    "elastix affine",
+    "elastix B-spline",
+)
+"""Methods that ours are compared with."""
+
 _PAIR_MEASURES = (
     "folded_percent",
     "folded_everywhere_percent",
@@ -64,7 +74,7 @@ def summarise(scores: Scores) -> list[Row]:
 def differences(
     scores: Scores,
     *,
-    baselines: Sequence[str] = ("ANTs affine", "ANTs affine, 1 start", "ANTs SyN", "ANTs SyN, 1 start"),
+    baselines: Sequence[str] = BASELINES,
     ours: Sequence[str] = ("FIRE affine", "FIRE", "FIRE refined"),
     seed: int = 0,
 ) -> list[Row]:

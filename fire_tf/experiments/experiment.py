@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
-from fire_tf.baselines.ants import SETTINGS, Ants
+from fire_tf.baselines import ants, elastix
 from fire_tf.config.loading import load_config, recipe_differences
 from fire_tf.config.schema import Config, Split
 from fire_tf.data.label_maps import LabelMaps, check_labels
@@ -41,12 +41,13 @@ class Experiment:
     table: bool
     pairs: Path | None
     split: Split
+    subjects: Sequence[str]
     count: int | None
     seed: int
     overrides: Sequence[str]
     moving_modality: str | None
     refine: bool
-    baselines: str | None
+    baselines: Sequence[str]
     ants_starts: Sequence[int] | None
     synthesis: bool
     output: Path | None
@@ -58,6 +59,7 @@ def run_experiment(options: Experiment, *, progress: bool = False) -> Iterator[s
     Raises InputError for options that do not go together, and for a model or pairs that cannot be used.
     """
     config, folder = _subject(options)
+    measured = _of_subjects(config, options.split, options.subjects)
     output = options.output or folder / "evaluation"
     _check_options(options, output)
     if options.synthesis and config.data.pairing == "unaligned":
@@ -65,13 +67,13 @@ def run_experiment(options: Experiment, *, progress: bool = False) -> Iterator[s
             f"--synthesis: compares aligned images, and those of {config.name} are not (data.pairing)"
         )
     structures = config.data.structures or DEFAULT_STRUCTURES
-    ants = _ants(options, config)  # so that a missing package is not found out after the training
-    check_labels(_label_maps(options, config), structures, SMALLEST_STRUCTURE)
+    baselines = _baselines(options, config)  # so that a missing package is not found out after the training
+    check_labels(_label_maps(options, measured), structures, SMALLEST_STRUCTURE)
     model = _model(options, config, folder)
     moving, fixed = modalities(model, options.moving_modality)
     scores = evaluate(
-        _pairs(options, config, moving),
-        _methods(options, config, model, moving, ants),
+        _pairs(options, measured, moving),
+        _methods(options, config, model, moving, baselines),
         structures=structures,
         directions=(f"{moving} onto {fixed}", f"{fixed} onto {moving}"),
         progress=progress,
@@ -86,7 +88,7 @@ def run_experiment(options: Experiment, *, progress: bool = False) -> Iterator[s
     elif options.baselines:
         yield "\n" + format_differences(differences(scores))
     if options.synthesis:
-        yield "\n" + measure_synthesis(model, config, options.split, output)
+        yield "\n" + measure_synthesis(model, measured, options.split, output)
     yield f"\nwritten to {output}"
 
 
@@ -109,6 +111,23 @@ def _subject(options: Experiment) -> tuple[Config, Path]:
     if options.model is None:
         raise InputError("give --model, a trained model, or --config, an experiment")
     return load_config(run_config(options.model), options.overrides), options.model
+
+
+def _of_subjects(config: Config, split: Split, subjects: Sequence[str]) -> Config:
+    """The config, its ``split`` being these subjects where there are any, whichever split they are of."""
+    if not subjects:
+        return config
+    known = [subject for names in config.data.split.values() for subject in names]
+    for subject in subjects:
+        if subject not in known:
+            raise InputError(
+                f"--subjects {subject}: config {config.name} has {', '.join(known) or 'none by name'}"
+            )
+    rest = {
+        name: tuple(subject for subject in names if subject not in subjects)
+        for name, names in config.data.split.items()
+    }
+    return replace(config, data=replace(config.data, split={**rest, split: tuple(subjects)}))
 
 
 def _model(options: Experiment, config: Config, folder: Path) -> FIRE:
@@ -154,24 +173,28 @@ def _label_maps(options: Experiment, config: Config) -> Iterator[LabelMaps]:
     return (LabelMaps(pair.name, pair.moving_labels, pair.fixed_labels) for pair in pairs)
 
 
-def _ants(options: Experiment, config: Config) -> list[Method]:
-    if not (options.table or options.baselines):
-        return []
-    settings = SETTINGS[config.ants]
-    if len(settings.angles) == 1:
-        return [Ants(settings)]
-    starts = options.ants_starts or ([3, 1] if options.table else [3])
-    return [Ants(settings, starts=number) for number in starts]
+def _baselines(options: Experiment, config: Config) -> list[Method]:
+    """The tools that are asked for; a table has ANTs in any case, as the paper's have."""
+    methods: list[Method] = []
+    if options.table or "ants" in options.baselines:
+        settings = ants.SETTINGS[config.ants]
+        default = [3, 1] if options.table else [3]
+        starts = (options.ants_starts or default) if len(settings.angles) > 1 else [1]
+        methods += [ants.Ants(settings, starts=number) for number in starts]
+    if "elastix" in options.baselines:
+        methods.append(elastix.Elastix(elastix.SETTINGS[config.ants]))
+    return methods
 
 
 def _methods(
-    options: Experiment, config: Config, model: FIRE, moving: str, ants: Sequence[Method]
+    options: Experiment, config: Config, model: FIRE, moving: str, baselines: Sequence[Method]
 ) -> list[Method]:
     """Everything that is measured; stacks of slices are registered slice by slice beside a 2D model, which sees its
-    canvas of them where ANTs sees them whole."""
+    canvas of them where other tools see them whole."""
     ours: Method = TrainedModel(model, moving, refined=options.refine)
     stacks = config.data.slice_axis == "thickest" or config.data.cine
     if stacks and model.ndim == 2:
         window = [size * step for size, step in zip(config.data.canvas, config.data.spacing, strict=True)]
-        ours, ants = SliceBySlice(ours, window), [SliceBySlice(method) for method in ants]
-    return [Unaligned(), ours, *ants, TrueDeformation()]
+        ours = SliceBySlice(ours, window)
+        baselines = [SliceBySlice(method) for method in baselines]
+    return [Unaligned(), ours, *baselines, TrueDeformation()]

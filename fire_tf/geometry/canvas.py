@@ -25,12 +25,14 @@ class Prepared:
     affine: (4, 4), canvas voxel -> world mm (RAS+); for a canvas of rank 2 the third voxel index is 0.
     spacing: the canvas' voxel size in mm, one number per canvas axis.
     grey_range: (2,), the image's grey values that became -1 and 1; (2, slices) where each slice has its own.
+    counts: `canvas` bool, where the image counts: not beyond its mask. None: everywhere.
     """
 
     data: np.ndarray
     affine: np.ndarray
     spacing: tuple[float, ...]
     grey_range: np.ndarray
+    counts: np.ndarray | None = None
 
 
 def canvas_grid(
@@ -112,8 +114,17 @@ def prepare(image: Image, spacing: Sequence[float], canvas: Sequence[int], perce
         raise InputError(f"{image.path}: has shape {shape}, expected a single slice (the model is 2D)")
     if len(canvas) == 3 and image.data.shape[2] == 1:
         raise InputError(f"{image.path}: is a single slice, expected a volume (the model is 3D)")
-    affine, shape = canvas_grid(image, spacing, canvas)
+    return prepare_at(image, canvas_grid(image, spacing, canvas)[0], canvas, percentile)
+
+
+def prepare_at(image: Image, affine: np.ndarray, canvas: Sequence[int], percentile: float) -> Prepared:
+    """One image on a canvas that lies where ``affine`` (4, 4) says, canvas voxel -> world mm, and normalised."""
+    shape = (*canvas, 1)[:3]
     values = resample(image, affine, shape).reshape(tuple(canvas))
+    counts = None
+    if image.counts is not None:
+        mask = Image(image.counts.astype(np.uint8), image.affine, image.path)
+        counts = resample(mask, affine, shape, nearest=True).reshape(tuple(canvas)) > 0
     low, high = grey_range(values, percentile)
     sizes = np.linalg.norm(affine[:3, :3], axis=0)[: len(canvas)]
     return Prepared(
@@ -121,4 +132,5 @@ def prepare(image: Image, spacing: Sequence[float], canvas: Sequence[int], perce
         affine=affine,
         spacing=tuple(float(size) for size in sizes),
         grey_range=np.array([low, high], np.float64),
+        counts=counts,
     )

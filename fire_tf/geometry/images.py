@@ -32,11 +32,15 @@ _ON_GRID = 0.1  # of a voxel, that a label map may be off its image: headers are
 
 @dataclass(frozen=True)
 class Image:
-    """An image as read: `data` (X, Y, Z) in RAS order, `affine` (4, 4) from its voxels to world mm (RAS+)."""
+    """An image as read: `data` (X, Y, Z) in RAS order, `affine` (4, 4) from its voxels to world mm (RAS+).
+
+    `counts` (X, Y, Z) is where its grey values count, None everywhere.
+    """
 
     data: np.ndarray
     affine: np.ndarray
     path: str
+    counts: np.ndarray | None = None
 
     @property
     def spacing(self) -> np.ndarray:

@@ -190,6 +190,19 @@ def fit_affine(points: np.ndarray, targets: np.ndarray) -> AffineMap:
     return AffineMap(solution.T)
 
 
+def fit_rigid(points: np.ndarray, targets: np.ndarray) -> AffineMap:
+    """The turn and shift that take ``points`` to ``targets`` (both ``(m, n)``) best, in least squares (Kabsch 1976).
+
+    Points of a plane have one such turn too, as no turn is a mirror image.
+    """
+    centre, onto = points.mean(axis=0), targets.mean(axis=0)
+    left, _, right = np.linalg.svd((targets - onto).T @ (points - centre))
+    handed = np.ones(len(centre))
+    handed[-1] = np.sign(np.linalg.det(left @ right))
+    linear = left * handed @ right
+    return AffineMap(np.concatenate([linear, (onto - linear @ centre)[:, np.newaxis]], axis=1))
+
+
 @dataclass(frozen=True)
 class InverseMap:
     """The inverse of ``forward``, found point by point: ``q`` with ``forward(q) = p`` within ``tolerance``.

@@ -144,7 +144,7 @@ def _gain(found: Alignment, numbers: Mapping[str, Any]) -> float:
 
 
 def _as_it_is(image: Prepared) -> Synthesis:
-    return Synthesis(image.data, image.affine, "its own")
+    return Synthesis(image.data, image.affine, "its own", image.counts)
 
 
 def _of_image(image: Prepared, name: str, modality: str, limit: Mapping[str, Any]) -> list[str]:

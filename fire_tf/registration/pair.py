@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from fire_tf.files.errors import InputError
-from fire_tf.geometry.canvas import Prepared, prepare
+from fire_tf.geometry.canvas import Prepared, prepare, prepare_at
 from fire_tf.geometry.images import Image
 from fire_tf.geometry.point_maps import (
     AffineAfterDisplacement,
@@ -29,6 +29,7 @@ from fire_tf.geometry.point_maps import (
     PointMap,
     in_voxels,
 )
+from fire_tf.geometry.reading import pull
 from fire_tf.geometry.stacks import SliceMaps, slice_by_slice, slices_last
 
 
@@ -44,11 +45,15 @@ class PairModel(Protocol):
 
 @dataclass(frozen=True)
 class Synthesis:
-    """An image that the model made on a canvas, in [-1, 1], and the modality that it imitates."""
+    """An image that the model made on a canvas, in [-1, 1], and the modality that it imitates.
+
+    ``counts`` is that of the image that it was made from (`fire_tf.geometry.canvas.Prepared`).
+    """
 
     data: np.ndarray
     affine: np.ndarray
     modality: str
+    counts: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -71,10 +76,14 @@ class Alignment:
 
 @dataclass(frozen=True)
 class Registration(Alignment):
-    """What a model found for a pair in one pass; the affine maps are the maps' affine parts alone."""
+    """What a model found for a pair in one pass; the affine maps are the maps' affine parts alone.
+
+    ``start`` is where it began, a map as ``to_moving`` is; None: the images on their own axes.
+    """
 
     affine_to_moving: AffineMap
     affine_to_fixed: AffineMap
+    start: AffineMap | None = None
 
 
 def modalities(model: PairModel, moving_modality: str | None = None) -> tuple[str, str]:
@@ -88,12 +97,23 @@ def modalities(model: PairModel, moving_modality: str | None = None) -> tuple[st
 
 
 def register_pair(
-    model: PairModel, moving: Image, fixed: Image, moving_modality: str | None = None
+    model: PairModel,
+    moving: Image,
+    fixed: Image,
+    moving_modality: str | None = None,
+    start: AffineMap | None = None,
 ) -> Registration:
-    """Register two images in RAS order (``fire_tf.geometry.images.read_image``) with one forward pass of the model."""
+    """Register two images in RAS order (``fire_tf.geometry.images.read_image``) with one forward pass of the model.
+
+    ``start`` takes world points of the fixed image about to where they belong in the moving one; without it the model
+    sees both images as they lie on their own axes, their fields of view centred.
+    """
     moving_name, fixed_name = modalities(model, moving_modality)
     settings = (model.preprocessing["spacing"], model.canvas, model.preprocessing["percentile"])
     on_canvas = {"moving": prepare(moving, *settings), "fixed": prepare(fixed, *settings)}
+    if start is not None:
+        grid = _started(start, on_canvas["fixed"].affine, moving)
+        on_canvas["moving"] = prepare_at(moving, grid, *settings[1:])
     role = {"moving": "a", "fixed": "b"}
     if moving_name != model.preprocessing["modality_a"]:
         role = {"moving": "b", "fixed": "a"}
@@ -114,20 +134,33 @@ def register_pair(
         from_fixed=_synthesis(out, role["moving"], on_canvas["fixed"], moving_name),
         moving=on_canvas["moving"],
         fixed=on_canvas["fixed"],
+        start=start,
     )
+
+
+def _started(start: AffineMap, fixed_canvas: np.ndarray, moving: Image) -> np.ndarray:
+    """The moving canvas, (4, 4) to the world, on which a start has been made: the fixed one, taken through it.
+
+    Planes of single slices are taken for one plane.
+    """
+    to_voxels = np.linalg.inv(moving.affine) @ start.homogeneous @ fixed_canvas
+    if moving.data.shape[2] == 1:
+        to_voxels[2] = (0, 0, 1, 0)
+    return moving.affine @ to_voxels
 
 
 def is_stack(model: PairModel, image: Image) -> bool:
     """Whether a model takes an image slice by slice: a stack, for one that was trained on slices of stacks."""
-    return model.ndim == 2 and _thickest_last(model) and image.data.shape[2] > 1
+    return model.ndim == 2 and of_stacks(model) and image.data.shape[2] > 1
 
 
 def as_trained(model: PairModel, image: Image) -> Image:
     """An image in RAS order with its axes as the model saw them: the thickest last, for one of stacks."""
-    return slices_last(image) if _thickest_last(model) else image
+    return slices_last(image) if of_stacks(model) else image
 
 
-def _thickest_last(model: PairModel) -> bool:
+def of_stacks(model: PairModel) -> bool:
+    """Whether a model was trained on stacks, the slices of which it saw with the thickest axis last."""
     return model.preprocessing.get("slice_axis", "last") == "thickest"
 
 
@@ -193,5 +226,12 @@ def between_canvases(world_map: PointMap, target: Prepared, source: Prepared) ->
     return in_voxels(world_map, target.affine, source.affine, target.data.ndim)
 
 
+def counting(fixed: np.ndarray | None, moving: np.ndarray | None, positions: np.ndarray) -> np.ndarray:
+    """Where two images on each other count both: (*canvas) of the fixed one, whose voxels lie at ``positions``
+    (*canvas, n) of the moving one's canvas."""
+    both = np.ones(positions.shape[:-1], dtype=bool) if fixed is None else fixed
+    return both if moving is None else both & pull(moving, positions, nearest=True)
+
+
 def _synthesis(out: Mapping[str, np.ndarray], role: str, of: Prepared, modality: str) -> Synthesis:
-    return Synthesis(np.asarray(out[f"synth_{role}"][0, ..., 0]), of.affine, modality)
+    return Synthesis(np.asarray(out[f"synth_{role}"][0, ..., 0]), of.affine, modality, of.counts)

@@ -19,7 +19,7 @@ from fire_tf.geometry.reading import pull
 from fire_tf.intensities.grey_values import BACKGROUND
 from fire_tf.measures import metrics
 from fire_tf.measures.grey_values import correlation
-from fire_tf.registration.pair import Alignment, Synthesis, between_canvases
+from fire_tf.registration.pair import Alignment, Synthesis, between_canvases, counting
 
 PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
 _LIBRARIES = ("tensorflow", "tf-keras", "numpy", "scipy", "nibabel")
@@ -93,9 +93,11 @@ def _percentiles(values: np.ndarray) -> Mapping[str, float]:
 
 def similarity(target: Prepared, synthesis: Synthesis, to_source: PointMap) -> float:
     """The correlation, in the target's brain, of the target and an image in its modality that is pulled through a map
-    between their canvases' voxels; 0 where either is constant."""
+    between their canvases' voxels; 0 where either is constant. What does not count in either is left out."""
     brain = metrics.brain_mask(target.data, BACKGROUND)
-    warped = pull(synthesis.data, metrics.map_positions(to_source, brain.shape), outside=BACKGROUND)
-    if not warped[brain].std() or not target.data[brain].std():
+    positions = metrics.map_positions(to_source, brain.shape)
+    brain &= counting(target.counts, synthesis.counts, positions)
+    warped = pull(synthesis.data, positions, outside=BACKGROUND)
+    if not brain.any() or not warped[brain].std() or not target.data[brain].std():
         return 0.0
     return correlation(warped, target.data, brain)

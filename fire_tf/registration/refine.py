@@ -22,6 +22,7 @@ import numpy as np
 from scipy.ndimage import distance_transform_edt
 from scipy.optimize import minimize
 
+from fire_tf.free_form.objective import Comparison, Objective
 from fire_tf.geometry.point_maps import (
     AffineAfterDisplacement,
     AffineMap,
@@ -32,8 +33,8 @@ from fire_tf.geometry.point_maps import (
     grid_points,
 )
 from fire_tf.intensities.grey_values import foreground
-from fire_tf.registration.pair import PairModel, Registration, between_canvases, world_maps
-from fire_tf.registration.refine_objective import Comparison, Objective
+from fire_tf.measures.metrics import map_positions
+from fire_tf.registration.pair import PairModel, Registration, between_canvases, counting, world_maps
 
 _MARGIN = 12.0  # mm around the fixed image's tissue within which points are compared
 
@@ -99,14 +100,18 @@ def refine(found: Registration, search: Search = SEARCHES["heads"]) -> Registrat
     """
     levels, bending, nonrigid = search
     moving, fixed = found.moving, found.fixed
-    near_tissue = distance_transform_edt(~foreground(fixed.data), sampling=fixed.spacing) <= _MARGIN
+    given = between_canvases(found.to_moving, fixed, moving)
+    seen = distance_transform_edt(~foreground(fixed.data), sampling=fixed.spacing) <= _MARGIN
+    # Through the networks' answer: what does not count in the moving image is left out at the same points to the end.
+    seen &= counting(fixed.counts, moving.counts, map_positions(given, fixed.data.shape))
+    if not seen.any():
+        return found
     comparisons = [
-        Comparison(moving, fixed, near_tissue, step=level.step, smoothing=level.smoothing) for level in levels
+        Comparison(moving, fixed, seen, step=level.step, smoothing=level.smoothing) for level in levels
     ]
     phi = max(_starts(found, nonrigid), key=comparisons[0].similarity)
     for level, comparison in zip(levels, comparisons, strict=True):
         phi = _improve(phi, comparison, level, bending)
-    given = between_canvases(found.to_moving, fixed, moving)
     if comparisons[-1].similarity(phi) <= comparisons[-1].similarity(given):
         return found
     back = _sampled(InverseMap(phi, phi.affine), phi.affine.inverse(), moving.data.shape)

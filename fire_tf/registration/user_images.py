@@ -23,6 +23,7 @@ from fire_tf.geometry.point_maps import AffineMap, Chain, PointMap
 from fire_tf.intensities.air import clear
 from fire_tf.intensities.grey_values import BACKGROUND
 from fire_tf.registration.limits import doubts, spacing_doubts
+from fire_tf.registration.masks import masked
 from fire_tf.registration.pair import (
     Alignment,
     PairModel,
@@ -31,11 +32,12 @@ from fire_tf.registration.pair import (
     as_trained,
     is_stack,
     modalities,
-    register_pair,
     register_stack,
 )
 from fire_tf.registration.quality import file_hash, quality
 from fire_tf.registration.results import RegisteredImages, write_registration
+from fire_tf.registration.rigid import made_rigid
+from fire_tf.registration.start import degrees, register_from_start
 
 _TOUCHING = 1e-2  # mm between fields of view
 _BYTES_PER_VOXEL = 40  # of either image: itself, both results and a field, besides what the networks take
@@ -46,10 +48,12 @@ class Options:
     """How pairs are registered.
 
     moving_modality: the moving image's; by default it is the model's modality A.
-    affine_only: leave the non-rigid part out. refined: improve the model's answer on the pair itself
-    (`fire_tf.registration.refine`). frame: which frame of 4D images is meant, counted from 0. warp_format: of the
-    written fields, one of `fire_tf.geometry.names.WARP_FORMATS`. further_formats: files that they are written in too,
-    of `fire_tf.geometry.names.FURTHER_FORMATS`.
+    affine_only: leave the non-rigid part out. rigid: all but turns and shifts (`fire_tf.registration.rigid`). refined:
+    improve the model's answer on the pair itself (`fire_tf.registration.refine`). frame: which frame of 4D images is
+    meant, counted from 0. warp_format: of the written fields, one of `fire_tf.geometry.names.WARP_FORMATS`.
+    further_formats: files that they are written in too, of `fire_tf.geometry.names.FURTHER_FORMATS`. start: an affine
+    that is about right, from the fixed image's world to the moving one's (RAS+ mm). moving_mask, fixed_mask: what
+    counts of either image (`fire_tf.registration.masks`).
     """
 
     moving_modality: str | None = None
@@ -58,6 +62,20 @@ class Options:
     frame: int | None = None
     warp_format: str = "itk"
     further_formats: Sequence[str] = ()
+    rigid: bool = False
+    start: AffineMap | None = None
+    moving_mask: Source | None = None
+    fixed_mask: Source | None = None
+
+    def of_single_pairs(self) -> str:
+        """The option that a series of pairs, or a stack, does not take; nothing where there is none."""
+        given = {
+            "--rigid": self.rigid,
+            "--initial-transform": self.start is not None,
+            "--moving-mask": self.moving_mask is not None,
+            "--fixed-mask": self.fixed_mask is not None,
+        }
+        return next((name for name, value in given.items() if value), "")
 
 
 def register_images(
@@ -72,7 +90,9 @@ def register_images(
     with collected() as found:
         result = _registered(model, moving, fixed, options)
     names = str(result.quality["moving"]), str(result.quality["fixed"])
-    found += doubts(result.registration, result.quality, names, model, affine_only=options.affine_only)
+    found += doubts(
+        result.registration, result.quality, names, model, affine_only=options.affine_only or options.rigid
+    )
     for doubt in found:
         cast_doubt(doubt)
     return replace(result, quality={**result.quality, "warnings": found})
@@ -87,12 +107,12 @@ def _registered(model: PairModel, moving: Source, fixed: Source, options: Option
     _check_planes(moving_grid, fixed_grid, labels)
     overlap = fixed_grid.covered_by(moving_grid, AffineMap.identity(3))
     images = as_trained(model, read_image(opened[0])), as_trained(model, read_image(opened[1]))
-    (moving_seen, moving_air), (fixed_seen, fixed_air) = (clear(image.data) for image in images)
-    seen = replace(images[0], data=moving_seen), replace(images[1], data=fixed_seen)
+    seen, air = _seen(model, images, options)
     for doubt in [line for image in images for line in spacing_doubts(image, model)]:
         cast_doubt(doubt)
     started = time.perf_counter()
     found = _register(model, seen, moving_modality, options)
+    found, more = _made(found, options)
     seconds = time.perf_counter() - started
     _doubt_places(
         opened, moving_grid, fixed_grid, overlap
@@ -101,18 +121,48 @@ def _registered(model: PairModel, moving: Source, fixed: Source, options: Option
         registration=found,
         moving_grid=moving_grid,
         fixed_grid=fixed_grid,
-        warped=_warp(images[0], moving_air, found.to_moving, fixed_grid),
-        inverse_warped=_warp(images[1], fixed_air, found.to_fixed, moving_grid),
+        warped=_warp(images[0], air[0], found.to_moving, fixed_grid),
+        inverse_warped=_warp(images[1], air[1], found.to_fixed, moving_grid),
         from_moving=_place(found.from_moving, moving_grid, found.fixed.grey_range),
         from_fixed=_place(found.from_fixed, fixed_grid, found.moving.grey_range),
         quality={
             **_origin(labels),
             "seconds": round(seconds, 3),
             **quality(found),
+            **more,
             "field_of_view_overlap_before": round(overlap, 4),
             "field_of_view_overlap": round(fixed_grid.covered_by(moving_grid, found.to_moving), 4),
         },
     )
+
+
+def _seen(
+    model: PairModel, images: tuple[Image, Image], options: Options
+) -> tuple[tuple[Image, Image], list[float]]:
+    """Two images as the model is to see them, without what masks leave out, and the grey value of either's air."""
+    option = options.of_single_pairs()
+    if option and any(is_stack(model, image) for image in images):
+        raise InputError(f"{option}: not for stacks, whose slices are registered one by one")
+    cleared = [clear(image.data) for image in images]
+    seen = [replace(image, data=data) for image, (data, _) in zip(images, cleared, strict=True)]
+    for place, mask in enumerate((options.moving_mask, options.fixed_mask)):
+        if mask is not None:
+            seen[place] = masked(seen[place], mask)
+    return (seen[0], seen[1]), [air for _, air in cleared]
+
+
+def _made(found: Alignment, options: Options) -> tuple[Alignment, dict[str, Any]]:
+    """A registration as the options want it, and the numbers of where it started and what was left out."""
+    numbers: dict[str, Any] = {}
+    if isinstance(found, Registration):
+        if found.start is not None:
+            numbers["start"] = {
+                "given": options.start is not None,
+                "degrees": round(degrees(found.start), 1),
+            }
+        if options.rigid:
+            found, numbers["rigid_removed"] = made_rigid(found)
+    return found, numbers
 
 
 def memory_needed(moving: Source, fixed: Source) -> float:
@@ -187,7 +237,7 @@ def _register(
 def _register_pair(
     model: PairModel, moving_modality: str, options: Options, moving: Image, fixed: Image
 ) -> Registration:
-    found = register_pair(model, moving, fixed, moving_modality)
+    found = register_from_start(model, moving, fixed, moving_modality, options.start)
     # An end slice of a stack may be blank, and has nothing to refine.
     if options.refined and all((image.data > BACKGROUND).any() for image in (found.moving, found.fixed)):
         # scipy's optimisers take a while to load, which most runs do not need.

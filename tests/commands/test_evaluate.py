@@ -19,6 +19,7 @@ from fire_tf.evaluation.methods import Result, TrainedModel, TrueDeformation, Un
 from fire_tf.evaluation.pairs import read_pairs
 from fire_tf.evaluation.scoring import Scores
 from fire_tf.evaluation.summary import differences, format_differences, format_summary, summarise
+from fire_tf.files.doubts import Doubt
 from fire_tf.files.errors import InputError
 from fire_tf.geometry.point_maps import AffineMap, grid_points
 from fire_tf.geometry.reading import pull
@@ -27,6 +28,8 @@ SIZE, SPACING = (48, 40), (2.0, 2.0)
 TRUE = turned(12, (3.0, -2.0))  # voxels of the moving grid -> voxels of the fixed one, centred
 STRUCTURES = {1: "BS", 2: "CE", 3: "WM"}
 NAMES = ("T1 onto FLAIR", "FLAIR onto T1")
+# ITK's modules warn as they are loaded; where that is an error, the process ends.
+SWIG_TYPES = pytest.mark.filterwarnings("ignore:builtin type:DeprecationWarning")
 
 
 @pytest.fixture
@@ -422,6 +425,13 @@ def test_command_on_drawn_pairs_and_synthesis(tmp_path: Path, monkeypatch, capsy
         rows = list(csv.DictReader(stream))
     assert {row["subject"] for row in rows} == {"sub-2"}
     assert len({row["pair"] for row in rows}) == 2
+    main(["--model", str(run), "--count", "1", "--subjects", "sub-1"])
+    with open(run / "evaluation" / "pairs.csv", newline="") as stream:
+        assert {row["subject"] for row in csv.DictReader(stream)} == {"sub-1"}
+    with pytest.raises(SystemExit) as stopped:
+        main(["--model", str(run), "--count", "1", "--subjects", "sub-9"])
+    assert stopped.value.code == 2
+    assert "--subjects sub-9: config" in capsys.readouterr().err
 
 
 def test_ants_finds_the_rotation_both_ways(pair_folder: Path) -> None:
@@ -463,3 +473,36 @@ def test_ants_on_hearts_starts_where_the_patient_lies(pair_folder: Path) -> None
     assert [Ants(SETTINGS[kind])._suffix for kind in ("heads", "hearts")] == ["", ""]
     with pytest.raises(ValueError, match="1 to 1, got 3"):
         Ants(SETTINGS["hearts"], starts=3)
+
+
+@pytest.mark.slow  # ITK takes ten seconds to load
+@SWIG_TYPES
+def test_elastix_finds_the_rotation_both_ways(pair_folder: Path) -> None:
+    pytest.importorskip("itk")
+    from fire_tf.baselines.elastix import SETTINGS, Elastix
+
+    settings = SETTINGS["heads"]._replace(angles=(0.0,), iterations=128)
+    methods = [Unaligned(), Elastix(settings)]
+    scores = evaluate(read_pairs(pair_folder), methods, structures=STRUCTURES, directions=NAMES)
+    for direction in NAMES:
+        for method in ("elastix affine", "elastix B-spline"):
+            row = rows_of(scores, method, direction)
+            assert row["dice"] > rows_of(scores, "unaligned", direction)["dice"] + 0.1
+            assert row["distance_mm"] < 1.5
+            assert row["consistency_mm"] < 0.01  # one is the other's inverse
+    baselines = {row["baseline"] for row in differences(scores, ours=("unaligned",))}
+    assert baselines == {"elastix affine", "elastix B-spline"}
+
+
+@pytest.mark.slow  # ITK takes ten seconds to load
+@SWIG_TYPES
+def test_elastix_that_gives_up_leaves_its_start(pair_folder: Path) -> None:
+    pytest.importorskip("itk")
+    from fire_tf.baselines.elastix import SETTINGS, Elastix
+
+    (pair,) = read_pairs(pair_folder)
+    pair = replace(pair, moving=replace(pair.moving, data=np.arange(4, dtype=np.float32).reshape(2, 2, 1)))
+    with pytest.warns(Doubt, match="easy/p00: elastix .* gave up"):
+        affine, spline = Elastix(SETTINGS["hearts"])(pair)
+    for found in (affine, spline):  # hearts start where they lie
+        np.testing.assert_allclose(found.to_moving(np.ones((1, 2))), [[1.0, 1.0]], atol=1e-6)

@@ -17,6 +17,7 @@ from fire_tf.geometry.reading import pull
 from fire_tf.register import main
 from fire_tf.registration.results import write_registration
 from fire_tf.registration.user_images import Options, register_images
+from fire_tf.transforms.itk import read_affine, write_affine
 
 SIZES = {2: (40, 36), 3: (24, 28, 20)}
 
@@ -266,3 +267,98 @@ def test_ants_warps_as_we_do(ndim: int, tmp_path: Path, oblique_pair: tuple[Path
                 # ITK cuts off half a voxel beyond the last one, where we blend into the background.
                 inner = (slice(2, -2),) * ndim
                 np.testing.assert_allclose(theirs[inner], ours[inner], atol=2e-3 * ours.max())
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_the_initial_transform_is_where_the_model_starts(ndim: int, tmp_path: Path, monkeypatch) -> None:
+    """A model that moves nothing answers with the start itself; the slices lie at different heights."""
+    size = SIZES[ndim]
+    image = brain_like(size)
+    away = turned(35, (3.0, -2.0, 1.0)[:ndim])
+    moved = pull(image, AffineMap.centred(inverse_affine(away), size)(grid_points(size)))
+    places = [np.eye(4), np.eye(4)]
+    if ndim == 2:
+        places[1][2, 3] = 30.0
+    fixed = save(tmp_path / "fixed.nii.gz", image.reshape((*size, 1)[:3]), places[0])
+    moving = save(tmp_path / "moving.nii.gz", moved.reshape((*size, 1)[:3]), places[1])
+    start = tmp_path / "start.mat"
+    write_affine(AffineMap.centred(away, size).extruded(3), start, 3)
+    use_model(monkeypatch, KnownModel(size, (1.0,) * ndim))
+    prefix = str(tmp_path / "p_")
+    command = ["--model", "m", "--moving", str(moving), "--fixed", str(fixed), "--output-prefix", prefix]
+    main([*command, "--initial-transform", str(start)])
+    warped = nib.load(prefix + "Warped.nii.gz").get_fdata().reshape(size)
+    inner = image > 0
+    assert np.abs(warped - image)[inner].mean() < 0.05 * image.max()
+    assert np.abs(moved - image)[inner].mean() > 0.1 * image.max()
+    found = read_affine(prefix + "Affine.mat")
+    expected = AffineMap.centred(away, size).extruded(3).matrix.copy()
+    expected[2, 3] += 30.0 if ndim == 2 else 0.0
+    np.testing.assert_allclose(found.matrix, expected, atol=1e-6)
+
+
+def test_starts_that_are_none_are_refused_in_one_line(tmp_path: Path, monkeypatch, capsys) -> None:
+    image = save(tmp_path / "image.nii.gz", brain_like(SIZES[3]), np.eye(4))
+    use_model(monkeypatch, KnownModel(SIZES[3], (1.0,) * 3))
+    prefix = str(tmp_path / "p_")
+    command = ["--model", "m", "--moving", str(image), "--fixed", str(image), "--output-prefix", prefix]
+    main(command)
+    starts = {"mirrors": np.diag([-1.0, 1, 1, 1]), "by a factor of 27": np.diag([3.0, 3, 3, 1])}
+    files = []
+    for cause, matrix in starts.items():
+        files.append((cause, tmp_path / f"{len(files)}.mat"))
+        write_affine(AffineMap(matrix), files[-1][1], 3)
+    files.append(("displacement field", Path(prefix + "CompositeWarp.nii.gz")))
+    capsys.readouterr()
+    for cause, file in files:
+        with pytest.raises(SystemExit) as stopped:
+            main([*command, "--initial-transform", str(file)])
+        error = capsys.readouterr().err
+        assert stopped.value.code == 2
+        assert cause in error
+        assert error.count("\n") == 1
+
+
+def test_rigid_writes_one_turn_and_says_what_it_left_out(tmp_path: Path, monkeypatch) -> None:
+    size = SIZES[3]
+    image = save(tmp_path / "image.nii.gz", brain_like(size), np.eye(4))
+    matrix = turned(10, (1.0, 0.0, 0.0))
+    matrix[:, :3] *= 1.1
+    field = smooth_displacement(size, 1.0)
+    answers = {"a_to_b": (matrix, field), "b_to_a": (inverse_affine(matrix), -field)}
+    use_model(monkeypatch, KnownModel(size, (1.0,) * 3, **answers))
+    prefix = str(tmp_path / "p_")
+    main(
+        ["--model", "m", "--moving", str(image), "--fixed", str(image), "--output-prefix", prefix, "--rigid"]
+    )
+    there, back = (read_affine(f"{prefix}{name}.mat") for name in ("Affine", "InverseAffine"))
+    np.testing.assert_allclose(there.matrix[:, :3] @ there.matrix[:, :3].T, np.eye(3), atol=1e-9)
+    np.testing.assert_allclose(back.after(there).matrix, np.eye(4)[:3], atol=1e-9)
+    written = nib.load(prefix + "CompositeWarp.nii.gz")
+    points = AffineMap(written.affine)(grid_points(size))
+    expected = (there(points) - points) * (-1, -1, 1)
+    np.testing.assert_allclose(written.get_fdata()[..., 0, :], expected, atol=1e-4)
+    numbers = json.loads(Path(prefix + "qc.json").read_text())
+    assert numbers["rigid_removed"]["volume_ratio"] == pytest.approx(1.331, abs=1e-3)
+    assert numbers["rigid_removed"]["mean_mm"] > 0.3
+    assert numbers["volume_ratio"] == pytest.approx(1)
+
+
+def test_masks_that_do_not_fit_stop_the_command_with_one_line(tmp_path: Path, monkeypatch, capsys) -> None:
+    image = save(tmp_path / "image.nii.gz", brain_like(SIZES[3]), np.eye(4))
+    mask = save(tmp_path / "lesion.nii.gz", np.ones((4, 4, 4), np.uint8), np.eye(4))
+    use_model(monkeypatch, KnownModel(SIZES[3], (1.0,) * 3))
+    command = ["--model", "m", "--output-prefix", str(tmp_path / "out" / "p_"), "--fixed-mask", str(mask)]
+    batch = tmp_path / "pairs.csv"
+    batch.write_text("moving,fixed\nimage.nii.gz,image.nii.gz\n")
+    for which, cause in (
+        (["--moving", str(image), "--fixed", str(image)], "lesion.nii.gz: has shape (4, 4, 4)"),
+        (["--batch", str(batch)], "--fixed-mask: for one pair"),
+    ):
+        with pytest.raises(SystemExit) as stopped:
+            main([*command, *which])
+        error = capsys.readouterr().err
+        assert stopped.value.code == 2
+        assert cause in error
+        assert error.count("\n") == 1
+    assert not list(tmp_path.glob("out/*"))

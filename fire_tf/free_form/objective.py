@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
+from fire_tf.free_form.lattice import Lattice, apply_along_axes
 from fire_tf.geometry.canvas import Prepared
 from fire_tf.geometry.point_maps import (
     AffineAfterDisplacement,
@@ -16,7 +17,6 @@ from fire_tf.geometry.point_maps import (
 from fire_tf.geometry.reading import sample_with_slopes
 from fire_tf.intensities.grey_values import BACKGROUND
 from fire_tf.measures.mutual_information import MutualInformation
-from fire_tf.registration.free_form import Lattice, apply_along_axes
 
 _FOLDING = 10.0  # weight of V
 

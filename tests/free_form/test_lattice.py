@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from fire_tf.free_form.lattice import Lattice
 from fire_tf.geometry.point_maps import grid_points
-from fire_tf.registration.free_form import Lattice
 
 
 def test_bending_of_a_parabola() -> None:
