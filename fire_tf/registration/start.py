@@ -51,7 +51,9 @@ def read_start(path: Path) -> AffineMap:
     """
     transform = read_transform(path)
     if not isinstance(transform, AffineTransform):
-        raise InputError(f"{path}: holds a displacement field, where an affine transform was expected")
+        raise InputError(
+            f"{path}: holds a displacement field, or no map of the world, where an affine of ITK was expected"
+        )
     volume = float(np.linalg.det(transform.matrix.matrix[:, :-1]))
     if volume < 0:
         raise InputError(f"{path}: mirrors the image (determinant {volume:.3g}), which is no start")
