@@ -22,6 +22,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from fire_tf.compat.devices import add_device_option, use_device
 from fire_tf.files.errors import exit_cleanly
 from fire_tf.files.paths import user_path
 
@@ -112,15 +113,18 @@ def _add_measures(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="also compare the synthesised images of the split's subjects with a grey value table",
     )
+    add_device_option(parser)
 
 
 @exit_cleanly
 def main(arguments: Sequence[str] | None = None, prog: str = "python -m fire_tf.evaluate") -> None:
     """The command; see the module's docstring."""
     options = vars(_parser(prog).parse_args(arguments))
+    device = options.pop("device")
     # TensorFlow takes seconds to load, which a request for help and a wrong option need not wait for.
     from fire_tf.experiments.experiment import Experiment, run_experiment
 
+    use_device(device)
     for part in run_experiment(Experiment(**options), progress=sys.stderr.isatty()):
         print(part)
 

@@ -25,6 +25,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
+from fire_tf.compat.devices import add_device_option, use_device
 from fire_tf.files.errors import InputError, exit_cleanly
 from fire_tf.files.outputs import check_writable, split_prefix
 from fire_tf.files.paths import user_path
@@ -67,6 +68,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         metavar="FORMATS",
         help="the whole maps in further files too: h5 (ITK's composites), x5 (nitransforms), or h5,x5",
     )
+    add_device_option(parser)
     parser.add_argument("--threads", type=int, help="threads of the networks (default: TensorFlow's choice)")
     _add_knowledge(parser.add_argument_group("what is known of a pair"))
     _add_cohort(parser.add_argument_group("many pairs"))
@@ -127,6 +129,8 @@ def _check(chosen: argparse.Namespace) -> None:
         raise InputError(f"--together {chosen.together}: expected at least 1")
     if chosen.dask and chosen.together > 1:
         raise InputError("--dask and --together do not go together: a worker registers one pair at a time")
+    if chosen.dask and chosen.device:
+        raise InputError("--dask and --device do not go together: workers have devices of their own")
     if chosen.summary and (chosen.shard or chosen.resume):
         raise InputError("--summary is of all pairs and registers none: it takes no --shard and no --resume")
     if chosen.model is None and not chosen.summary:
@@ -156,6 +160,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m fire_tf.
     from fire_tf.model.storage import load_to_register
     from fire_tf.registration.quality import provenance
 
+    use_device(chosen.device)
     model, file = load_to_register(chosen.model, threads=chosen.threads, once=not chosen.all_frames)
     if chosen.all_frames:
         from fire_tf.series.beat import write_frames as write
@@ -199,6 +204,7 @@ def _register_cohort(chosen: argparse.Namespace, command: Sequence[str]) -> bool
         from fire_tf.cohorts.summary import summarise
 
         return summarise(read_manifest(chosen.batch), chosen.output_prefix, [chosen.batch])
+    use_device(chosen.device)
     shard = read_shard(chosen.shard) if chosen.shard else slurm_shard(os.environ)
     from fire_tf.cohorts.cohort import Attend, register_cohort
     from fire_tf.registration.quality import provenance

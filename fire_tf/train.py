@@ -11,6 +11,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from fire_tf.compat.devices import add_device_option, use_device
 from fire_tf.files.errors import exit_cleanly
 from fire_tf.files.outputs import check_writable
 from fire_tf.files.paths import user_path
@@ -26,6 +27,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         "--output", type=user_path, help="run folder (default: runs/NAME, by the config's name)"
     )
     parser.add_argument("--resume", action="store_true", help="go on with an interrupted run")
+    add_device_option(parser)
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     return parser
 
@@ -41,9 +43,12 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m fire_tf.
     check_writable(folder)
     # TensorFlow takes seconds to load, which a request for help and a wrong option need not wait for.
     from fire_tf.training.run import train
+    from fire_tf.training.workers import is_chief
 
-    train(config, folder, resume=options.resume, quiet=options.quiet)
-    print(f"model written to {folder / 'model'}")
+    use_device(options.device)
+    model = train(config, folder, resume=options.resume, quiet=options.quiet)
+    if is_chief(model.distribute_strategy):
+        print(f"model written to {folder / 'model'}")
 
 
 if __name__ == "__main__":

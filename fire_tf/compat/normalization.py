@@ -18,7 +18,11 @@ _NOTICE = r"\s*TensorFlow Addons \(TFA\) has ended development"
 
 
 def instance_normalization(**options: Any) -> tf.keras.layers.Layer:
-    """A layer that brings every channel of every sample to mean 0 and variance 1, then scales and shifts it."""
+    """A layer that brings every channel of every sample to mean 0 and variance 1, then scales and shifts it.
+
+    In float32 whatever Keras' policy: sums over a volume's voxels leave the range of half precision.
+    """
+    options["dtype"] = "float32"
     if brings_keras_3():
         return tf.keras.layers.GroupNormalization(groups=-1, epsilon=EPSILON, **options)
     with warnings.catch_warnings():

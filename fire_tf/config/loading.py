@@ -101,9 +101,9 @@ def save_config(config: Config, path: str | Path) -> None:
 def recipe_differences(one: Config, other: Config) -> list[str]:
     """Keys in which two configs train differently.
 
-    Where the images lie, how many threads work and what is done with the model afterwards does not count.
+    Where the images lie, what it runs on and what is done with the model afterwards does not count.
     """
-    ignored = {"name", "data", "validation", "threads", "search", "ants"}
+    ignored = {"name", "data", "validation", "threads", "distribute", "recompute", "search", "ants"}
     found = [f"data.{name}" for name in _differing(one.data, other.data, {"root", "manifest", "cache"})]
     return found + _differing(one, other, ignored)
 

@@ -13,27 +13,31 @@ from __future__ import annotations
 import hashlib
 import json
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from glob import escape
 from pathlib import Path
+from typing import TypeVar
 from zipfile import BadZipFile
 
 import numpy as np
 
 from fire_tf.config.schema import SPLITS, DataConfig
 from fire_tf.data.alignment import doubt_alignment
+from fire_tf.data.deformations import extreme_points
 from fire_tf.data.sources.find import find_subjects
 from fire_tf.data.subjects import SubjectFiles
 from fire_tf.data.unaligned import prepare_unaligned
 from fire_tf.files.errors import InputError
 from fire_tf.files.outputs import check_writable, write_file
+from fire_tf.files.stored_arrays import StoredArray
 from fire_tf.geometry.canvas import canvas_grid, resample
 from fire_tf.geometry.images import Image, grid_difference, read_frames, read_image
 from fire_tf.geometry.nifti import open_image
 from fire_tf.geometry.stacks import slices_last
-from fire_tf.intensities.grey_values import foreground, normalise
+from fire_tf.intensities.grey_values import NO_AIR, foreground, normalise
 
-_FORMAT = 2  # raise when the arrays of a cached subject come to mean something else
+_FORMAT = 3  # raise when the arrays of a cached subject come to mean something else
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,8 @@ class SubjectArrays:
     a, b: (s, *canvas) float16 in [-1, 1], background -1. labels: (s, *canvas) unsigned, or None (always for
     unaligned images, which do not share any). phases: (s, p, *canvas) as a and b, every phase of a beat, or None.
     slices: (s,) index of each slice in the RAS volume (0 in 3D). affine: (4, 4), voxel of the canvas (and
-    slice) of a -> world mm, RAS+. spacing: (n,) mm.
+    slice) of a -> world mm, RAS+. spacing: (n,) mm. extent: (s, k, n) float32, the points of a sample's object that
+    lie farthest in k directions, in centred voxel coordinates of the canvas.
     """
 
     subject: str
@@ -54,6 +59,21 @@ class SubjectArrays:
     slices: np.ndarray
     affine: np.ndarray
     spacing: np.ndarray
+    extent: np.ndarray
+
+
+@dataclass(frozen=True)
+class StoredSubject:
+    """A prepared subject in the cache. ``images``: its a and b, each (s, *canvas), or its phases (s, p, *canvas)
+    alone; ``extent``: as in `SubjectArrays`."""
+
+    images: tuple[StoredArray, ...]
+    extent: np.ndarray
+
+    @property
+    def images_a_sample(self) -> int:
+        """2, or the number of phases."""
+        return len(self.images) if len(self.images) > 1 else self.images[0].shape[1]
 
 
 def load_split(config: DataConfig, split: str) -> list[SubjectArrays]:
@@ -61,10 +81,24 @@ def load_split(config: DataConfig, split: str) -> list[SubjectArrays]:
 
     Raises InputError for a missing or unreadable file, and for a split without samples.
     """
+    return _split(config, split, load_subject)
+
+
+def store_split(config: DataConfig, split: str) -> list[StoredSubject]:
+    """The same in the cache, without their images in memory."""
+    return _split(config, split, _store_subject)
+
+
+_Subject = TypeVar("_Subject", SubjectArrays, StoredSubject)
+
+
+def _split(
+    config: DataConfig, split: str, subject: Callable[[DataConfig, SubjectFiles], _Subject]
+) -> list[_Subject]:
     if split not in SPLITS:
         raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
-    subjects = [load_subject(config, files) for files in find_subjects(config)[split]]
-    if not any(len(subject.a) for subject in subjects):
+    subjects = [subject(config, files) for files in find_subjects(config)[split]]
+    if not any(len(subject.extent) for subject in subjects):
         where = config.manifest if config.source == "manifest" else config.root or config.source
         cause = "no image with enough tissue (data.min_tissue)" if subjects else "no subject"
         raise InputError(f"{where}: the split {split!r} holds {cause}")
@@ -73,24 +107,62 @@ def load_split(config: DataConfig, split: str) -> list[SubjectArrays]:
 
 def load_subject(config: DataConfig, files: SubjectFiles) -> SubjectArrays:
     """One prepared subject, from the cache or, where there is none that is up to date, from its files."""
-    folder, stamps = Path(config.cache), _stamps(files)
-    kind = f"{files.subject.replace('/', '_')}-{_hash(_settings(config, files))}"
-    cached = folder / f"{kind}-{_hash(stamps)}.npz"
-    arrays = _stored(cached)
-    if arrays is None:
-        check_writable(folder)
-        each_alone = config.pairing == "unaligned" and not config.cine
-        arrays = fresh = prepare_unaligned(config, files) if each_alone else _prepare(config, files)
-        # Another process may have stored what the files hold now: nothing that is older may take its place.
-        if _stamps(files) != stamps:
-            raise InputError(f"{files.a}: it, or a file that belongs to it, changed while it was read")
-        write_file(cached, lambda beside: np.savez(beside, **fresh))
-        for outdated in set(folder.glob(f"{escape(kind)}-*.npz")) - {cached}:
-            outdated.unlink(missing_ok=True)
-        if config.pairing == "registered":
-            doubt_alignment(fresh["a"], fresh["b"], files)
+    cached = _place(config, files)
+    arrays = _stored(cached) or _make(config, files, cached)
     labels, phases = arrays.pop("labels", None), arrays.pop("phases", None)
     return SubjectArrays(subject=files.subject, labels=labels, phases=phases, **arrays)
+
+
+def _store_subject(config: DataConfig, files: SubjectFiles) -> StoredSubject:
+    cached = _place(config, files)
+    found = _opened(cached)
+    if found is None:
+        _make(config, files, cached)
+        found = _opened(cached)
+    if found is None:
+        raise InputError(f"{cached}: was taken away as soon as it was written")
+    return found
+
+
+def _place(config: DataConfig, files: SubjectFiles) -> Path:
+    """The file in the cache that a subject has, or is to have, as its own files are now."""
+    return Path(config.cache) / f"{_kind(config, files)}-{_hash(_stamps(files))}.npz"
+
+
+def _kind(config: DataConfig, files: SubjectFiles) -> str:
+    return f"{files.subject.replace('/', '_')}-{_hash(_settings(config, files))}"
+
+
+def _make(config: DataConfig, files: SubjectFiles, cached: Path) -> dict[str, np.ndarray]:
+    """Prepare a subject and put it into the cache."""
+    check_writable(cached.parent)
+    each_alone = config.pairing == "unaligned" and not config.cine
+    fresh = prepare_unaligned(config, files) if each_alone else _prepare(config, files)
+    images = fresh["phases"] if "phases" in fresh else np.stack([fresh["a"], fresh["b"]], axis=1)
+    extent = [extreme_points((sample > NO_AIR).any(axis=0)) for sample in images]
+    shape = extreme_points(np.zeros(config.canvas, bool)).shape  # also without any sample
+    fresh["extent"] = np.array(extent, np.float32).reshape(len(images), *shape)
+    # Another process may have stored what the files hold now: nothing that is older may take its place.
+    if _place(config, files) != cached:
+        raise InputError(f"{files.a}: it, or a file that belongs to it, changed while it was read")
+    in_order = {name: np.ascontiguousarray(array) for name, array in fresh.items()}
+    write_file(cached, lambda beside: np.savez(beside, **in_order))
+    for outdated in set(cached.parent.glob(f"{escape(_kind(config, files))}-*.npz")) - {cached}:
+        outdated.unlink(missing_ok=True)
+    if config.pairing == "registered":
+        doubt_alignment(fresh["a"], fresh["b"], files)
+    return fresh
+
+
+def _opened(path: Path) -> StoredSubject | None:
+    """Where in a file of the cache its arrays are; None where it is not there (any more), or damaged."""
+    try:
+        with np.load(path) as stored:
+            extent = stored["extent"]
+            names = ("phases",) if "phases" in stored else ("a", "b")
+            return StoredSubject(tuple(StoredArray.found(path, name) for name in names), extent)
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error):
+        return None
 
 
 def _stored(path: Path) -> dict[str, np.ndarray] | None:

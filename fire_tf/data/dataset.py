@@ -19,9 +19,10 @@ of a patient in any order, drawn as well.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -29,12 +30,14 @@ import tensorflow as tf
 from fire_tf.compat.quiet import quieten_xla
 from fire_tf.config.schema import DataConfig, DeformationConfig, ShadingConfig
 from fire_tf.data import deformations
-from fire_tf.data.cache import SubjectArrays, load_split
+from fire_tf.data.cache import load_split
 from fire_tf.data.shading import draw_shading, shade
-from fire_tf.intensities.grey_values import BACKGROUND, NO_AIR
+from fire_tf.data.stock import Stock, load_stock
+from fire_tf.intensities.grey_values import BACKGROUND
 from fire_tf.networks.spatial import identity_grid, sample_one
 
-_PARALLEL = 2  # elements made at the same time; more would take the cores from training
+_PARALLEL = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+"""Elements made at the same time: as many as this process has cores."""
 _AHEAD = 2  # batches kept ready
 
 
@@ -95,16 +98,19 @@ class Pairs:
         if moving not in ("a", "b", "either"):
             raise ValueError(f"moving must be 'a', 'b' or 'either', got {moving!r}")
         quieten_xla()
-        stock = _load_stock(config, split)
+        stock = load_stock(config, split)
         self.count = len(stock.first)
         twice = aligned and config.pairing == "unaligned"
         pairing = "same" if twice else "different" if config.cine else "stored"
         self._draw = _Draw(stock, deformation, common, moving, seed, pairing, shading, tuple(mirror))
 
-    def batches(self, batch_size: int, start: int = 0, *, repeat: bool = True) -> tf.data.Dataset:
+    def batches(
+        self, batch_size: int, start: int = 0, *, repeat: bool = True, share: tuple[int, int] = (0, 1)
+    ) -> tf.data.Dataset:
         """Batches from element number ``start`` on, so that a run goes on where it stopped.
 
-        Without end (full batches), or, without ``repeat``, every sample once, the last batch as it comes.
+        Without end (full batches), or, without ``repeat``, every sample once, the last batch as it comes. With
+        ``share`` (i, n) the elements ``start + i``, ``start + i + n``, ... alone: n workers draw all of them.
         """
         if batch_size < 1 or start < 0:
             raise ValueError(f"expected batch_size >= 1 and start >= 0, got {batch_size} and {start}")
@@ -113,7 +119,8 @@ class Pairs:
         # warped and only then batched, and prefetching comes last, so that batches are made while the model
         # trains.
         numbers = tf.data.Dataset.range(start, np.iinfo(np.int64).max if repeat else max(start, self.count))
-        elements = numbers.map(self._draw, num_parallel_calls=_PARALLEL, deterministic=True)
+        index, of = share
+        elements = numbers.shard(of, index).map(self._draw, num_parallel_calls=_PARALLEL, deterministic=True)
         return elements.batch(batch_size, drop_remainder=repeat).prefetch(_AHEAD)
 
 
@@ -131,33 +138,6 @@ def build_dataset(
     return Pairs(config, deformation, common, **options).batches(batch_size, start, repeat=repeat)
 
 
-class _Stock(NamedTuple):
-    """All s samples of a split in memory."""
-
-    images: tf.Tensor  # (m, *canvas) float16, sample by sample: its a and b, or every phase of a beat
-    first: tf.Tensor  # (s,) number of each sample's first image
-    count: tf.Tensor  # (s,) and how many it has
-    extent: tf.Tensor  # (s, k, n) centred voxel coordinates of the object's extreme points
-
-
-def _load_stock(config: DataConfig, split: str) -> _Stock:
-    samples = [sample for subject in load_split(config, split) for sample in _images(subject)]
-    count = np.array([len(images) for images in samples], np.int64)
-    extent = np.stack([deformations.extreme_points((images > NO_AIR).any(axis=0)) for images in samples])
-    with tf.device("CPU:0"):
-        return _Stock(
-            tf.constant(np.concatenate(samples)),
-            tf.constant(np.cumsum(count) - count),
-            tf.constant(count),
-            tf.constant(extent),
-        )
-
-
-def _images(subject: SubjectArrays) -> np.ndarray:
-    """The images of every sample (s, images, *canvas)."""
-    return np.stack([subject.a, subject.b], axis=1) if subject.phases is None else subject.phases
-
-
 class _Draw:
     """The map from an element's number to the element; see the module's docstring for what it holds.
 
@@ -167,7 +147,7 @@ class _Draw:
 
     def __init__(
         self,
-        stock: _Stock,
+        stock: Stock,
         deformation: DeformationConfig | None,
         common: DeformationConfig | None,
         moving: str,
@@ -178,7 +158,7 @@ class _Draw:
     ):
         self.stock, self.moving, self.seed, self.pairing, self.mirror = stock, moving, seed, pairing, mirror
         self.deformation, self.common, self.shading = deformation, common, shading
-        self.canvas = tuple(stock.images.shape[1:])
+        self.canvas = stock.stored.canvas
         self._make = tf.function(self._element, jit_compile=True)
         self._shade = tf.function(shade, jit_compile=True)
 
@@ -188,7 +168,7 @@ class _Draw:
         index = self._sample_index(number)
         # Folded in and not split off, so that a cine's phases leave all other draws as they are.
         pair = self._pair(index, tf.random.experimental.stateless_fold_in(seed, 3))
-        sample = [tf.gather(self.stock.images, image) for image in pair]
+        sample = [self.stock.image(number) for number in pair]
         sample.append(tf.gather(self.stock.extent, index))
         if self.mirror:
             sample = self._mirrored(sample, tf.random.experimental.stateless_fold_in(seed, 6))

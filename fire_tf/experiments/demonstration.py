@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from fire_tf.config.schema import SPLITS, Config
-from fire_tf.data.cache import load_split
+from fire_tf.data.cache import store_split
 from fire_tf.evaluation.drawn_pairs import draw_pairs
 from fire_tf.evaluation.measure import evaluate, write_scores
 from fire_tf.evaluation.methods import Method, TrainedModel, Unaligned
@@ -34,7 +34,7 @@ def demonstrate(config: Config, folder: Path, *, quiet: bool = False) -> None:
         flush=True,
     )
     for split in SPLITS:
-        load_split(config.data, split)
+        store_split(config.data, split)
     print(f"training in {folder}, {len(config.stages)} stages", flush=True)
     measure(train(config, folder, quiet=quiet), config, folder)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from fire_tf.config.schema import Config
 from fire_tf.model.fire import FIRE
+from fire_tf.model.precision import policy
 from fire_tf.networks.affine import AffineNetwork
 from fire_tf.networks.nonrigid import NonRigidNetwork
 from fire_tf.networks.synthesis import Decoder, Encoder
@@ -23,6 +24,22 @@ def level_strides(spacing: Sequence[float]) -> list[int]:
 
 def build_model(config: Config) -> FIRE:
     """The networks of ``config.network`` on the canvas of ``config.data``, weights drawn from Keras' seed."""
+    with policy(config.precision):
+        model = _networks(config)
+    for network in (model.encoder, model.decoder_ab, model.decoder_ba):
+        network.recompute = config.recompute
+    model.preprocessing = {
+        "modality_a": config.data.modality_a,
+        "modality_b": config.data.modality_b,
+        "spacing": list(config.data.spacing),
+        "percentile": config.data.percentile,
+        "slice_axis": config.data.slice_axis,
+        "search": config.search,
+    }
+    return model
+
+
+def _networks(config: Config) -> FIRE:
     network = config.network
     strides = [level_strides(config.data.spacing)] * (len(network.filters) - 1)
     synthesis: dict[str, Any] = {
@@ -35,7 +52,7 @@ def build_model(config: Config) -> FIRE:
     }
     encoder = Encoder(**synthesis, name="g")
     shared = network.shared_transformation
-    model = FIRE(
+    return FIRE(
         encoder,
         Decoder(**synthesis, name="f_ab"),
         Decoder(**synthesis, name="f_ba"),
@@ -44,15 +61,6 @@ def build_model(config: Config) -> FIRE:
         config.data.canvas,
         weights=asdict(config.weights),
     )
-    model.preprocessing = {
-        "modality_a": config.data.modality_a,
-        "modality_b": config.data.modality_b,
-        "spacing": list(config.data.spacing),
-        "percentile": config.data.percentile,
-        "slice_axis": config.data.slice_axis,
-        "search": config.search,
-    }
-    return model
 
 
 def _transformation(config: Config, strides: Sequence[int], name: str) -> TransformationNetwork:

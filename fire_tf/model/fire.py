@@ -11,7 +11,8 @@ import tensorflow as tf
 from fire_tf.model.forward import Batch, ForwardPass
 from fire_tf.model.gradients import gradients_of
 from fire_tf.model.losses import LAMBDA, Losses
-from fire_tf.model.objectives import OBJECTIVES, aligned_losses, known_losses, paper_losses
+from fire_tf.model.objectives import OBJECTIVES, aligned_losses, check_cycle, known_losses, paper_losses
+from fire_tf.model.precision import loss_scaled, scaled, unscaled
 from fire_tf.model.term_means import TermMean
 from fire_tf.networks.spatial import FeatureGrid
 from fire_tf.networks.synthesis import Decoder, Encoder
@@ -50,7 +51,9 @@ class FIRE(ForwardPass, tf.keras.Model):
         weights: Mapping[str, float] | None = None,
         **kwargs: Any,
     ):
-        super().__init__(**kwargs)
+        super().__init__(
+            **{**kwargs, "dtype": "float32"}
+        )  # of what is outside the networks, whatever the policy
         self.encoder = encoder
         self.decoder_ab, self.decoder_ba = decoder_ab, decoder_ba
         self.transformation_ab = transformation_ab
@@ -137,6 +140,7 @@ class FIRE(ForwardPass, tf.keras.Model):
         synthesis_optimizer: tf.keras.optimizers.Optimizer | None = None,
         objective: str = "paper",
         cycle: Sequence[Sequence[str]] = PAPER_CYCLE,
+        loss_scaling: bool = True,
         **kwargs: Any,
     ) -> None:
         """Set the three optimizers (section 2.2, "Optimization": Adam at 5e-5, 5e-5 and 1e-4 by default).
@@ -147,21 +151,17 @@ class FIRE(ForwardPass, tf.keras.Model):
         Args:
             objective: "paper" (the nine terms), "aligned" (G and F on aligned pairs) or "known" (T on drawn ones).
             cycle: the groups updated in each iteration, in turn; the paper's is one group per iteration.
+            loss_scaling: give every optimizer a loss scale where the networks compute in float16.
         """
-        if objective not in OBJECTIVES:
-            raise ValueError(f"objective is {objective!r}: expected one of {', '.join(OBJECTIVES)}")
-        for groups in cycle:
-            wrong = [group for group in groups if group not in OBJECTIVES[objective]]
-            if wrong or not groups:
-                raise ValueError(
-                    f"cycle has {list(groups)}: objective {objective!r} trains {list(OBJECTIVES[objective])}"
-                )
+        check_cycle(objective, cycle)
         adam = tf.keras.optimizers.Adam
-        self.optimizers = {
+        optimizers = {
             "affine": affine_optimizer or adam(5e-5),
             "nonrigid": nonrigid_optimizer or adam(5e-5),
             "synthesis": synthesis_optimizer or adam(1e-4),
         }
+        half = self.encoder.compute_dtype == "float16"
+        self.optimizers = loss_scaled(optimizers) if half and loss_scaling else optimizers
         super().compile(optimizer=self.optimizers["synthesis"], **kwargs)
         self.objective = objective
         self.cycle = tuple(tuple(groups) for groups in cycle)
@@ -176,7 +176,8 @@ class FIRE(ForwardPass, tf.keras.Model):
         Empty where optimizers follow schedules of their own, or where the {G, F} optimizer rests at rate 0.
         """
         schedule = tf.keras.optimizers.schedules.LearningRateSchedule
-        if any(isinstance(getattr(o, "_learning_rate", None), schedule) for o in self.optimizers.values()):
+        inner = [getattr(o, "inner_optimizer", o) for o in self.optimizers.values()]
+        if any(isinstance(getattr(o, "_learning_rate", None), schedule) for o in inner):
             return {}
         # .numpy(): under tf.distribute these are mirrored variables, which have no float() and no int().
         rates = {
@@ -198,9 +199,8 @@ class FIRE(ForwardPass, tf.keras.Model):
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         deserialize = tf.keras.optimizers.deserialize
-        self.compile(
-            **{name: deserialize(v) if name.endswith("_optimizer") else v for name, v in config.items()}
-        )
+        settings = {name: deserialize(v) if name.endswith("_optimizer") else v for name, v in config.items()}
+        self.compile(**settings, loss_scaling=False)  # the optimizers as they were saved
 
     def _terms_of(self, groups: Iterable[str]) -> frozenset[str]:
         """The terms of the objective that any of ``groups`` depends on."""
@@ -223,13 +223,10 @@ class FIRE(ForwardPass, tf.keras.Model):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(list(variables.values()))
             computed = self.compute_losses(data, self.objective, terms)
-            loss = self.total(computed)
-            if hasattr(self.optimizer, "get_scaled_loss"):  # mixed precision: three LossScaleOptimizers
-                loss = self.optimizers[groups[0]].get_scaled_loss(loss)
-        gradients = gradients_of(tape, loss, variables)
+            optimizers = [self.optimizers[group] for group in groups]
+            loss = scaled(optimizers, self.total(computed))
+        gradients = unscaled(optimizers, gradients_of(tape, loss, variables))
         for group in groups:
-            if hasattr(self.optimizer, "get_unscaled_gradients"):
-                gradients[group] = self.optimizers[groups[0]].get_unscaled_gradients(gradients[group])
             self.optimizers[group].apply_gradients(zip(gradients[group], variables[group], strict=True))
         self._track(computed)
 
@@ -270,6 +267,10 @@ class FIRE(ForwardPass, tf.keras.Model):
         terms = self._terms_of(OBJECTIVES[self.objective])
         means = {name: mean.result() for name, mean in self.term_means.items() if name in terms}
         return {"loss": sum(self.loss_weights[name] * value for name, value in means.items()), **means}
+
+    def get_metrics_result(self) -> dict[str, tf.Tensor]:
+        """What Keras shows in the end: over all replicas, whose means it would add up otherwise."""
+        return self._results()
 
     @property
     def metrics(self) -> list[tf.keras.metrics.Metric]:

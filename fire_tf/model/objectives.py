@@ -7,7 +7,7 @@ deformed by.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -37,6 +37,16 @@ OBJECTIVES: dict[str, dict[str, frozenset[str]]] = {
     },
 }
 _TISSUE = BACKGROUND + 0.01  # brighter than this is the object
+
+
+def check_cycle(objective: str, cycle: Sequence[Sequence[str]]) -> None:
+    """Raise ValueError unless every entry of ``cycle`` names groups that ``objective`` trains."""
+    if objective not in OBJECTIVES:
+        raise ValueError(f"objective is {objective!r}: expected one of {', '.join(OBJECTIVES)}")
+    for groups in cycle:
+        if not groups or any(group not in OBJECTIVES[objective] for group in groups):
+            expected = list(OBJECTIVES[objective])
+            raise ValueError(f"cycle has {list(groups)}: objective {objective!r} trains {expected}")
 
 
 def batched(network: Callable[[tf.Tensor], tf.Tensor], inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:

@@ -52,7 +52,7 @@ class AffineNetwork(tf.keras.layers.Layer):
         steps: int = 0,
         **kwargs: Any,
     ):
-        super().__init__(**kwargs)
+        super().__init__(**{**kwargs, "dtype": "float32"})  # geometry, whatever the policy
         if pooling not in self.POOLINGS:
             raise ValueError(f"pooling is {pooling!r}: expected one of {', '.join(self.POOLINGS)}")
         self.canvas, self.strides, self.filters = tuple(canvas), tuple(strides), tuple(filters)

@@ -32,7 +32,7 @@ class _Steps(tf.keras.layers.Layer):
     """The projection of both feature maps that the steps compare, and how often they are taken."""
 
     def __init__(self, rank: int, steps: int, filters: int = 32, channels: int = 16, **kwargs: Any):
-        super().__init__(**kwargs)
+        super().__init__(**{**kwargs, "dtype": "float32"})  # geometry, whatever the policy
         self.rank, self.steps = rank, steps
         self.hidden = convolution(rank, filters)
         self.activation = tf.keras.layers.LeakyReLU(SLOPE)

@@ -42,10 +42,25 @@ def run_chain(layers: Sequence[tf.keras.layers.Layer], value: tf.Tensor) -> tf.T
     return value
 
 
+class NetworkLayer(tf.keras.layers.Layer):
+    """A layer whose precision is that of the process, Keras' global policy, and no part of a saved model."""
+
+    def __init__(self, **kwargs: Any):
+        super().__init__(**{key: value for key, value in kwargs.items() if key != "dtype"})
+
+    def get_config(self) -> dict[str, Any]:
+        return {key: value for key, value in super().get_config().items() if key != "dtype"}
+
+
 def _normalized(layer: tf.keras.layers.Layer, value: tf.Tensor) -> tf.Tensor:
-    """What an instance normalisation makes of a value, by the kernel for batches of one image where their number is
-    known: half the time of the layer's own chain of operations."""
-    if value.shape[0] is None or value.dtype != tf.float32:
+    """What an instance normalisation makes of a value, in float32 and then of the value's type again."""
+    return tf.cast(_normalized_float32(layer, tf.cast(value, tf.float32)), value.dtype)
+
+
+def _normalized_float32(layer: tf.keras.layers.Layer, value: tf.Tensor) -> tf.Tensor:
+    """By the kernel for batches of one image where their number is known: half the time of the layer's own chain of
+    operations."""
+    if value.shape[0] is None:
         return layer(value)
     images = [
         tf.compat.v1.nn.fused_batch_norm(
@@ -69,7 +84,7 @@ def unpatches(rank: int, filters: int, size: tuple[int, ...]) -> tf.keras.layers
     return TRANSPOSED[rank](filters, size, strides=size, use_bias=False, kernel_initializer=HE)
 
 
-class _Resampling(tf.keras.layers.Layer):
+class _Resampling(NetworkLayer):
     """A kernel-3 convolution that changes the grid by ``strides``; ``options`` go to the Keras layer."""
 
     KINDS: dict[int, type[tf.keras.layers.Layer]]
@@ -154,7 +169,7 @@ class UpsamplingConvolution(_Resampling):
 
 
 @tf.keras.utils.register_keras_serializable("fire_tf")
-class ConvolutionUnit(tf.keras.layers.Layer):
+class ConvolutionUnit(NetworkLayer):
     """Convolution, instance normalisation, ReLU: the unit of G and F (section 2.1).
 
     ``resample`` is None, "down" or "up"; ``strides`` belong to the latter two, ``dilation`` to the first. With
@@ -220,7 +235,7 @@ class ConvolutionUnit(tf.keras.layers.Layer):
 
 
 @tf.keras.utils.register_keras_serializable("fire_tf")
-class ResidualBlock(tf.keras.layers.Layer):
+class ResidualBlock(NetworkLayer):
     """``x + IN(conv(ReLU(IN(conv(x)))))``, (batch, *size, filters) -> the same (section 2.1, "Resnet blocks").
 
     With ``identity_start`` the last gain starts at zero (Goyal et al. 2017, arXiv 1706.02677, section 5.1): the block

@@ -38,7 +38,7 @@ class NonRigidNetwork(tf.keras.layers.Layer):
         half_wave: float = 5.0,
         **kwargs: Any,
     ):
-        super().__init__(**kwargs)
+        super().__init__(**{**kwargs, "dtype": "float32"})  # geometry, whatever the policy
         self.rank, self.filters, self.dilations = rank, filters, tuple(dilations)
         self.output_scale, self.identity_start = output_scale, identity_start
         self.steps, self.bending, self.half_wave = steps, bending, half_wave

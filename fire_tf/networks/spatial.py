@@ -127,7 +127,7 @@ def warp(
 
     ``method`` is "linear" or "nearest"; outside the image ``fill`` is returned, or the nearest voxel if None.
     """
-    transformer = vxm.layers.SpatialTransformer(interp_method=method, fill_value=fill)
+    transformer = vxm.layers.SpatialTransformer(interp_method=method, fill_value=fill, dtype="float32")
     return transformer([image, displacement])
 
 

@@ -6,13 +6,15 @@ did not survive as text: the numbers here are this package's choice.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 import tensorflow as tf
 
 from fire_tf.networks.layers import (
     ConvolutionUnit,
+    NetworkLayer,
     ResidualBlock,
     build_chain,
     convolution,
@@ -22,7 +24,7 @@ from fire_tf.networks.layers import (
 )
 
 
-class _SynthesisNetwork(tf.keras.layers.Layer):
+class _SynthesisNetwork(NetworkLayer):
     """What G and F share: residual blocks on the coarse grid, and the convolutions between it and the image.
 
     The k-th residual block, from 0, has dilation ``dilation_growth ** k``: 1 is the paper's plain blocks, and with 2
@@ -32,7 +34,12 @@ class _SynthesisNetwork(tf.keras.layers.Layer):
     convolutions, and only the residual blocks normalise: the others' grey values would depend on how much
     background surrounds the object. Without it, every convolution is normalised (the paper). With ``identity_start``
     residual blocks begin as the identity (`ResidualBlock`).
+
+    Attributes:
+        recompute: make activations anew for the gradient instead of keeping them (Chen et al. 2016, arXiv 1604.06174).
     """
+
+    recompute = False
 
     def __init__(
         self,
@@ -60,6 +67,21 @@ class _SynthesisNetwork(tf.keras.layers.Layer):
         ]
         self.resampling = self._resampling(normalize=not shortcut)
         self.shortcut = self._patches() if shortcut else None
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """What the network makes of a batch (of known size, where it is to `recompute`)."""
+        if not self.recompute:
+            return self._made(inputs)
+        # One by one, so that no more than one image's activations are there at a time.
+        images = tf.split(inputs, inputs.shape[0])
+        return tf.concat([tf.recompute_grad(self._traced)(image) for image in images], axis=0)
+
+    @cached_property  # not made by __init__: a function that is assigned would be looked for in checkpoints
+    def _traced(self) -> Callable[[tf.Tensor], tf.Tensor]:
+        return tf.function(self._made, autograph=False)
+
+    def _made(self, inputs: tf.Tensor) -> tf.Tensor:
+        raise NotImplementedError
 
     def _resampling(self, normalize: bool) -> list[tf.keras.layers.Layer]:
         raise NotImplementedError
@@ -132,7 +154,7 @@ class Encoder(_SynthesisNetwork):
         build_chain(self.blocks, tf.TensorShape([None] * (self.rank + 1) + [self.filters[-1]]))
         super().build(input_shape)
 
-    def call(self, images: tf.Tensor) -> tf.Tensor:
+    def _made(self, images: tf.Tensor) -> tf.Tensor:
         return tf.cast(run_chain(self.blocks, self._resample(images)), tf.float32)
 
 
@@ -166,5 +188,5 @@ class Decoder(_SynthesisNetwork):
         self.last.build(tf.TensorShape([None] * (self.rank + 1) + [self.filters[0]]))
         super().build(input_shape)
 
-    def call(self, features: tf.Tensor) -> tf.Tensor:
+    def _made(self, features: tf.Tensor) -> tf.Tensor:
         return self.last(self._resample(run_chain(self.blocks, features)))

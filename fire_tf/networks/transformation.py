@@ -38,7 +38,7 @@ class TransformationNetwork(tf.keras.layers.Layer):
     def __init__(
         self, affine: AffineNetwork, nonrigid: NonRigidNetwork, standardised: bool = True, **kwargs: Any
     ):
-        super().__init__(**kwargs)
+        super().__init__(**{**kwargs, "dtype": "float32"})  # geometry, whatever the policy
         self.affine, self.nonrigid, self.standardised = affine, nonrigid, standardised
         self.grid = FeatureGrid(affine.canvas, affine.strides)
 

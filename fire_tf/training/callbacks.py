@@ -21,9 +21,12 @@ from fire_tf.pictures.registration import draw_pairs
 from fire_tf.training.collapse import signs, validations_of
 from fire_tf.training.observation import observe
 from fire_tf.training.progress import COLUMNS, Run
+from fire_tf.training.workers import any_worker
 
 ENOUGH = {2: 24, 3: 4}
 """How many of the validation pairs are watched, by the number of their axes: a few percent of a training's time."""
+
+_CAUGHT = (signal.SIGTERM, signal.SIGINT)  # a cluster's preemption, and Ctrl-C
 
 
 class Watch(tf.keras.callbacks.Callback):
@@ -36,9 +39,9 @@ class Watch(tf.keras.callbacks.Callback):
     def __init__(self, run: Run, stage: Stage, validation: tf.data.Dataset):
         super().__init__()
         self.run, self.stage = run, stage
-        # Read to its end, or TensorFlow would complain of a cache that is left half full.
-        batches = [(batch["a"], batch["b"]) for batch in validation.as_numpy_iterator()]
-        self._batches = batches[: -(-ENOUGH[run.config.data.ndim] // run.config.validation.batch_size)]
+        enough = -(-ENOUGH[run.config.data.ndim] // run.config.validation.batch_size)
+        batches = validation.take(min(enough, run.config.validation.batches))
+        self._batches = [(batch["a"], batch["b"]) for batch in batches.as_numpy_iterator()]
 
     def on_train_begin(self, logs: Any = None) -> None:
         self._events = tf.summary.create_file_writer(str(self.run.events(self.stage) / "pictures"))
@@ -106,22 +109,27 @@ class Progress(tf.keras.callbacks.Callback):
 
     def __init__(self, run: Run, stage: Stage, done: int, quiet: bool):
         super().__init__()
-        self.run, self.stage, self.quiet = run, stage, quiet
+        self.run, self.stage = run, stage
         self.bar = tqdm(
-            total=stage.steps, initial=done, desc=stage.name, unit="step", disable=quiet, mininterval=1.0
+            total=stage.steps,
+            initial=done,
+            desc=stage.name,
+            unit="step",
+            disable=quiet or not run.chief,
+            mininterval=1.0,
         )
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self.run.step.assign_add(1)
         self.bar.update()
-        if batch % 10 == 0 and logs and not self.quiet:
+        if batch % 10 == 0 and logs and not self.bar.disable:
             self.bar.set_postfix(loss=f"{float(logs['loss']):.3f}", refresh=False)
         self.run.save_in_time()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         if logs and "val_loss" in logs:
             self.run.keep_if_best(self.stage, float(logs["val_loss"]))
-            if not self.quiet:
+            if not self.bar.disable:
                 self.bar.write(
                     f"step {int(self.run.step)}: loss {logs['loss']:.4f}, validation {logs['val_loss']:.4f}"
                 )
@@ -137,7 +145,7 @@ class Interrupted(BaseException):
 
 
 class Interruption(tf.keras.callbacks.Callback):
-    """Raises `Interrupted` behind the step, or the batch of a validation, in which a signal came.
+    """Raises `Interrupted` behind the step, or the batch of a validation, in which a signal came to any worker.
 
     Between steps alone are weights, optimizers and the run's step of one moment. To come behind `Progress`, which
     counts the step.
@@ -149,12 +157,11 @@ class Interruption(tf.keras.callbacks.Callback):
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Catch SIGTERM (a cluster's preemption) and SIGINT (Ctrl-C; the second one ends at once)."""
+        """Catch them; the second Ctrl-C ends at once."""
         if threading.current_thread() is not threading.main_thread():  # only that one may set handlers
             yield
             return
-        caught = (signal.SIGTERM, signal.SIGINT)
-        before = {number: signal.signal(number, self._note) for number in caught}
+        before = {number: signal.signal(number, self._note) for number in _CAUGHT}
         try:
             yield
         finally:
@@ -167,8 +174,9 @@ class Interruption(tf.keras.callbacks.Callback):
         self._number = number
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        if self._number:
-            raise Interrupted(self._number)
+        came = any_worker(self.model.distribute_strategy, *(self._number == number for number in _CAUGHT))
+        if any(came):
+            raise Interrupted(_CAUGHT[came.index(True)])
 
     def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
         self.on_train_batch_end(batch, logs)

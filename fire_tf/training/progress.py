@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import tensorflow as tf
@@ -20,6 +21,7 @@ from fire_tf.model.fire import FIRE
 from fire_tf.model.losses import Losses
 from fire_tf.model.storage import save_model
 from fire_tf.training.observation import Observation
+from fire_tf.training.workers import any_worker, is_chief
 
 TERMS = ("loss", *Losses._fields)
 WATCHED = (*Observation._fields, "collapsed")
@@ -43,9 +45,22 @@ class Run:
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
         self.best = tf.Variable(float("inf"), trainable=False, name="best")
         self.checkpoint = tf.train.Checkpoint(model=model, step=self.step, best=self.best)
-        self.manager = tf.train.CheckpointManager(self.checkpoint, str(folder / "checkpoints"), max_to_keep=2)
+        # Every worker has to take part where one writes, for the sums over all of them: the others into the void.
+        self._void = None if self.chief else TemporaryDirectory()
+        where = self._void.name if self._void else str(folder / "checkpoints")
+        self.manager = tf.train.CheckpointManager(self.checkpoint, where, max_to_keep=2)
         self._saved = time.monotonic()
         self.warned: set[str] = set()  # the signs of collapse that the user was told of
+
+    @property
+    def chief(self) -> bool:
+        """Whether this process is the one that writes."""
+        return is_chief(self.model.distribute_strategy)
+
+    @property
+    def latest(self) -> str | None:
+        """The chief's latest checkpoint."""
+        return tf.train.latest_checkpoint(str(self.folder / "checkpoints"))
 
     @property
     def metrics(self) -> Path:
@@ -75,15 +90,17 @@ class Run:
         self._saved = time.monotonic()
 
     def save_in_time(self) -> None:
-        """Write a checkpoint if the last one is ten minutes old."""
-        if time.monotonic() - self._saved > _EVERY:
+        """Write a checkpoint if the last one is ten minutes old, by the clock of any worker."""
+        (due,) = any_worker(self.model.distribute_strategy, time.monotonic() - self._saved > _EVERY)
+        if due:
             self.save()
 
     def keep_if_best(self, stage: Stage, loss: float) -> None:
         """Write the model to ``best/`` if ``loss`` is the least of the last stage so far."""
         if stage is self.config.stages[-1] and loss < float(self.best):
             self.best.assign(loss)
-            write_together(f"{self.folder / 'best'}/", self.save_model)
+            if self.chief:
+                write_together(f"{self.folder / 'best'}/", self.save_model)
 
     def save_model(self, folder: Path) -> None:
         """Write the model as it is now, with the config that it was trained by."""
@@ -92,12 +109,16 @@ class Run:
 
     def restore(self) -> None:
         """Go back to the latest checkpoint, with the model compiled for the stage that it was saved in."""
-        latest = self.manager.latest_checkpoint
+        latest = self.latest
         step = int(tf.train.load_variable(latest, "step/.ATTRIBUTES/VARIABLE_VALUE"))
         ends = itertools.accumulate(stage.steps for stage in self.config.stages)
         stages = (stage for stage, end in zip(self.config.stages, ends, strict=True) if step <= end)
         compile_for(self.model, next(stages, self.config.stages[-1]))
         self.checkpoint.restore(latest).assert_existing_objects_matched()
+        if self.chief:
+            self._cut()
+
+    def _cut(self) -> None:
         self._cut_rows()
         self._cut_events()
         for picture in self.picture.parent.glob("step_*.png"):
@@ -157,7 +178,8 @@ def _write_records(records: list[bytes], path: Path) -> None:
 
 def compile_for(model: FIRE, stage: Stage) -> None:
     """Compile the model for a stage: its objective, its cycle, its three optimizers."""
-    model.compile(**_optimizers(stage), objective=stage.objective, cycle=stage.cycle)
+    with model.distribute_strategy.scope():
+        model.compile(**_optimizers(stage), objective=stage.objective, cycle=stage.cycle)
 
 
 def _optimizers(stage: Stage) -> dict[str, tf.keras.optimizers.Optimizer]:

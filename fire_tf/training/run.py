@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import tensorflow as tf
 
 from fire_tf.config.loading import load_config, recipe_differences, save_config
 from fire_tf.config.schema import Config
-from fire_tf.data.cache import load_split
+from fire_tf.data.cache import store_split
 from fire_tf.files.errors import InputError
 from fire_tf.model.build import build_model
 from fire_tf.model.fire import FIRE, GROUPS
@@ -18,6 +19,15 @@ from fire_tf.training.callbacks import Interrupted, Interruption
 from fire_tf.training.limits import learn_limits
 from fire_tf.training.progress import Run
 from fire_tf.training.stages import train_stage
+from fire_tf.training.workers import any_worker, join_workers
+
+_LOST = (
+    tf.errors.UnavailableError,
+    tf.errors.AbortedError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.CancelledError,
+)
+"""What collective operations raise when a worker no longer answers."""
 
 
 def _start_from(model: FIRE, folder: str) -> None:
@@ -46,20 +56,24 @@ def train(config: Config, folder: Path, *, resume: bool = False, quiet: bool = F
     config.check_trainable()
     _check_folder(config, folder, resume)
     _set_up(config)
-    run = Run(folder, config, build_model(config))
-    restoring = resume and run.manager.latest_checkpoint
+    strategy = join_workers(config.distribute)
+    with strategy.scope():
+        model = build_model(config)
+    run = Run(folder, config, model)
+    restoring = resume and run.latest
     if config.init and not restoring:
         _start_from(run.model, config.init)
-    load_split(config.data, "train")  # so that images which cannot be used leave no run folder behind
+    store_split(config.data, "train")  # so that images which cannot be used leave no run folder behind
     folder.mkdir(parents=True, exist_ok=True)
     if restoring:
         run.restore()
-    else:
+    elif run.chief:
         save_config(config, folder / "config.yaml")
     _run_stages(run, quiet)
-    if not (restoring and (folder / "model").is_dir()):
+    if run.chief and not (restoring and (folder / "model").is_dir()):
         _set_limits(run.model, config)
         run.save_model(folder / "model")
+    any_worker(strategy, True)  # none leaves before the chief is done, which would be taken for a failure
     return run.model
 
 
@@ -104,5 +118,16 @@ def _run_stages(run: Run, quiet: bool) -> None:
                 train_stage(run, stage, done, quiet, interruption)
     except Interrupted as signalled:
         run.save()
-        print(f"interrupted at step {int(run.step)}; --resume goes on from there", file=sys.stderr)
+        if run.chief:
+            print(f"interrupted at step {int(run.step)}; --resume goes on from there", file=sys.stderr)
         raise SystemExit(128 + signalled.number) from None
+    except _LOST as fault:
+        if run.model.distribute_strategy.num_replicas_in_sync == 1:
+            raise
+        reason = str(fault).splitlines()[0]
+        print(
+            f"error: another worker is gone, start all again with --resume ({reason})",
+            file=sys.stderr,
+            flush=True,
+        )
+        os._exit(1)  # TensorFlow's own end waits for those who are gone

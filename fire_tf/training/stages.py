@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import tensorflow as tf
 
@@ -12,6 +13,7 @@ from fire_tf.data.sources.find import find_subjects
 from fire_tf.files.doubts import cast_doubt
 from fire_tf.training.callbacks import Interruption, MetricsLog, Progress, Watch
 from fire_tf.training.progress import Run, compile_for
+from fire_tf.training.workers import share_batches
 
 VALIDATION_SEED = 10_007  # added to the config's seed: validation draws are fixed and differ from training's
 
@@ -34,12 +36,30 @@ def _pairs(config: Config, stage: Stage, split: str, seed: int) -> Pairs:
     )
 
 
-def _validation(config: Config, stage: Stage) -> tf.data.Dataset | None:
-    """A few fixed batches, or None without a validation split."""
+def _validation(config: Config, stage: Stage) -> Pairs | None:
+    """The pairs of which a few fixed batches are validated, or None without a validation split."""
     if not find_subjects(config.data)["validate"]:
         return None
-    pairs = _pairs(config, stage, "validate", config.seed + VALIDATION_SEED)
-    return pairs.batches(config.validation.batch_size).take(config.validation.batches).cache()
+    return _pairs(config, stage, "validate", config.seed + VALIDATION_SEED)
+
+
+def _validated(run: Run, pairs: Pairs | None) -> dict[str, Any]:
+    """What `fit` is told of it."""
+    if pairs is None:
+        return {}
+    ours = run.config.validation
+    batches = share_batches(run.model.distribute_strategy, pairs, ours.batch_size, take=ours.batches)
+    return {"validation_data": batches, "validation_steps": ours.batches}
+
+
+def _writers(run: Run, stage: Stage, validation: Pairs | None) -> list[tf.keras.callbacks.Callback]:
+    """The callbacks that write; the chief's alone."""
+    if not run.chief:
+        return []
+    board = tf.keras.callbacks.TensorBoard(run.events(stage), profile_batch=0, write_graph=False)
+    watched = validation and validation.batches(run.config.validation.batch_size)
+    watch = [Watch(run, stage, watched)] if watched else []
+    return [*watch, MetricsLog(run, stage.name), board]
 
 
 def train_stage(run: Run, stage: Stage, done: int, quiet: bool, interruption: Interruption) -> None:
@@ -50,24 +70,19 @@ def train_stage(run: Run, stage: Stage, done: int, quiet: bool, interruption: In
         model.phase.assign(0)
     pairs = _pairs(config, stage, "train", config.seed)
     progress = Progress(run, stage, done, quiet)
-    board = tf.keras.callbacks.TensorBoard(run.events(stage), profile_batch=0, write_graph=False)
     validation = _validation(config, stage)
-    if validation is None and not int(run.step):
+    if validation is None and not int(run.step) and run.chief:
         cast_doubt(f"{run.folder}: {_UNWATCHED}")
-    watch = [] if validation is None else [Watch(run, stage, validation)]
-    fit = partial(
-        model.fit,
-        validation_data=validation,
-        callbacks=[*watch, MetricsLog(run, stage.name), board, progress, interruption],
-        verbose=0,
-    )
+    callbacks = [*_writers(run, stage, validation), progress, interruption]
+    fit = partial(model.fit, callbacks=callbacks, verbose=0, **_validated(run, validation))
     every = config.validation.every
     while done < stage.steps:
         steps = min(every - done % every, stage.steps - done)
         first = done // every
         epochs = max(1, (stage.steps - done) // every) if steps == every else 1
         # `fit` begins its dataset anew, so that it must begin at the step reached.
-        batches = pairs.batches(stage.batch_size, int(run.step) * stage.batch_size)
+        start = int(run.step) * stage.batch_size
+        batches = share_batches(model.distribute_strategy, pairs, stage.batch_size, start)
         fit(batches, initial_epoch=first, epochs=first + epochs, steps_per_epoch=steps)
         done += epochs * steps
     progress.bar.close()

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from fire_tf.demo import main
-from fire_tf.evaluation import demonstration as demo
 from fire_tf.evaluation.scoring import Scores
+from fire_tf.experiments import demonstration as demo
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:non-integer arguments to randrange:DeprecationWarning"
