@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import nibabel as nib
@@ -33,3 +34,9 @@ def write_run(root: Path, stages: str, network: str = NETWORK) -> Path:
     config = root / "tiny.yaml"
     config.write_text(_CONFIG.format(root=root) + network + stages)
     return config
+
+
+def train_command(config: Path, folder: Path, *options: str) -> list[str]:
+    """The command of a process that trains by ``config`` into ``folder``."""
+    command = [sys.executable, "-m", "fire_tf.train", "--config", str(config), "--output", str(folder)]
+    return [*command, "--quiet", *options]

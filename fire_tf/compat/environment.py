@@ -32,7 +32,7 @@ def prepare() -> None:
     # harmless and happens on every machine. Real failures reach Python as exceptions.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # TensorFlow takes oneDNN by itself only where a CPU has AVX-512 for networks (VNNI); elsewhere its own convolutions
-    # take 4 times (2D) to 10 times (3D) as long: docs/performance.md.
+    # take 4 times (2D) to 7 times (3D) as long: docs/performance.md.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     if brings_keras_3() and "tensorflow" not in sys.modules:
         os.environ.setdefault(_LEGACY, "1")

@@ -183,13 +183,11 @@ class Config:
     weights: LossWeights = LossWeights()
     validation: ValidationConfig = ValidationConfig()
     threads: Count | None = None  # None: TensorFlow chooses
-    distribute: Literal["none", "mirrored", "multi_worker"] = (
-        "none"  # devices and machines that share each batch
-    )
+    # devices and machines that share each batch
+    distribute: Literal["none", "mirrored", "multi_worker"] = "none"
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"  # of the convolutions
-    recompute: Flag = (
-        False  # activations of G and F for the gradient, instead of keeping them: less memory, more time
-    )
+    # activations of G and F for the gradient, instead of keeping them: less memory, more time
+    recompute: Flag = False
     deterministic: Flag = False  # two runs end in the same weights, bit for bit; slower
     search: Organ = FROM_SOURCE  # that refines what the model finds; by default hearts for acdc, else heads
     ants: Organ = FROM_SOURCE  # the settings of ANTs and elastix, the baselines; likewise

@@ -126,11 +126,8 @@ def _store_subject(config: DataConfig, files: SubjectFiles) -> StoredSubject:
 
 def _place(config: DataConfig, files: SubjectFiles) -> Path:
     """The file in the cache that a subject has, or is to have, as its own files are now."""
-    return Path(config.cache) / f"{_kind(config, files)}-{_hash(_stamps(files))}.npz"
-
-
-def _kind(config: DataConfig, files: SubjectFiles) -> str:
-    return f"{files.subject.replace('/', '_')}-{_hash(_settings(config, files))}"
+    kind = f"{files.subject.replace('/', '_')}-{_hash(_settings(config, files))}"
+    return Path(config.cache) / f"{kind}-{_hash(_stamps(files))}.npz"
 
 
 def _make(config: DataConfig, files: SubjectFiles, cached: Path) -> dict[str, np.ndarray]:
@@ -147,7 +144,8 @@ def _make(config: DataConfig, files: SubjectFiles, cached: Path) -> dict[str, np
         raise InputError(f"{files.a}: it, or a file that belongs to it, changed while it was read")
     in_order = {name: np.ascontiguousarray(array) for name, array in fresh.items()}
     write_file(cached, lambda beside: np.savez(beside, **in_order))
-    for outdated in set(cached.parent.glob(f"{escape(_kind(config, files))}-*.npz")) - {cached}:
+    kind = cached.stem.rpartition("-")[0]
+    for outdated in set(cached.parent.glob(f"{escape(kind)}-*.npz")) - {cached}:
         outdated.unlink(missing_ok=True)
     if config.pairing == "registered":
         doubt_alignment(fresh["a"], fresh["b"], files)

@@ -17,9 +17,8 @@ from fire_tf.data.dataset import Pairs
 from fire_tf.files.doubts import cast_doubt
 from fire_tf.files.errors import InputError
 
-_PORTS = range(
-    12_000, 32_000
-)  # SLURM's workers listen on one chosen by the job's number, and those that follow
+# SLURM's workers listen on one chosen by the job's number, and those that follow.
+_PORTS = range(12_000, 32_000)
 
 
 def join_workers(kind: str, environment: Mapping[str, str] = os.environ) -> tf.distribute.Strategy:
@@ -86,10 +85,8 @@ def any_worker(strategy: tf.distribute.Strategy, *flags: bool) -> list[bool]:
 def _resolver(environment: Mapping[str, str]) -> tf.distribute.cluster_resolver.ClusterResolver:
     if "TF_CONFIG" in environment:
         try:
-            (
-                json.loads(environment["TF_CONFIG"])["task"]["index"],
-                json.loads(environment["TF_CONFIG"])["cluster"],
-            )
+            told = json.loads(environment["TF_CONFIG"])
+            _ = told["task"]["index"], told["cluster"]
         except (ValueError, KeyError, TypeError):
             expected = '{"cluster": {"worker": ["HOST:PORT", ...]}, "task": {"type": "worker", "index": 0}}'
             raise InputError(f"TF_CONFIG: expected {expected}") from None

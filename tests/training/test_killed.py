@@ -6,13 +6,12 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_runs import write_run
+from tiny_runs import train_command, write_run
 
 from fire_tf.model.storage import load_model
 
@@ -50,17 +49,8 @@ def test_ten_kills_change_no_bit(tmp_path: Path) -> None:
 
 def _run(config: Path, folder: Path, killed_after: float | None = None) -> int:
     """Train, or go on training; ``killed_after``: seconds from the first step that was not there yet."""
-    command = [
-        sys.executable,
-        "-m",
-        "fire_tf.train",
-        "--config",
-        str(config),
-        "--output",
-        str(folder),
-        "--quiet",
-    ]
-    command += ["--resume"] if (folder / "config.yaml").is_file() else []
+    resume = ["--resume"] if (folder / "config.yaml").is_file() else []
+    command = train_command(config, folder, *resume)
     process = subprocess.Popen(command, env={**os.environ, "TF_NUM_INTRAOP_THREADS": "2"})
     if killed_after is None:
         return process.wait()

@@ -8,13 +8,12 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_runs import write_run
+from tiny_runs import train_command, write_run
 
 from fire_tf.files.errors import InputError
 from fire_tf.training.workers import any_worker, is_chief, join_workers
@@ -34,17 +33,7 @@ network: {filters: [2, 3, 4], residual_blocks: 1, affine_filters: [], affine_map
 
 
 def _start(config: Path, folder: Path, *options: str, **environment: str) -> subprocess.Popen:
-    command = [
-        sys.executable,
-        "-m",
-        "fire_tf.train",
-        "--config",
-        str(config),
-        "--output",
-        str(folder),
-        "--quiet",
-    ]
-    return subprocess.Popen([*command, *options], env={**os.environ, **environment})
+    return subprocess.Popen(train_command(config, folder, *options), env={**os.environ, **environment})
 
 
 def _start_two(
