@@ -1,5 +1,6 @@
 """Settings that must be in place before TensorFlow and matplotlib are imported."""
 
+import math
 import os
 
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -9,4 +10,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Read when grpc is loaded, which tests do before the client would say so.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
+import pytest
+
 import fire_tf  # noqa: F401 - chooses the Keras of newer TensorFlows, which a test may import first
+
+
+@pytest.fixture
+def no_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`register` without its own search for turns, which the graph of a served model has not (docs/serving.md)."""
+    monkeypatch.setattr("fire_tf.registration.start._LEAST", math.inf)

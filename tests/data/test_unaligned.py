@@ -192,6 +192,7 @@ def test_slices_are_paired_by_the_rows_of_a_manifest(root: Path, tmp_path: Path,
         load_split(replace(flat, min_tissue=0.9), "train")
 
 
+@pytest.mark.filterwarnings("ignore:.*whether they are turned")  # phantoms so coarse that turns are alike
 def test_pairs_of_slices_are_scored_as_slices(root: Path, tmp_path: Path, config: DataConfig) -> None:
     flat = replace(sliced(root, tmp_path, config), labels_a="T1", labels_b="FLAIR")  # whole numbers too
     first, second = acquired_pairs(flat, "test", "T1")

@@ -151,7 +151,7 @@ def test_one_command_trains_where_there_is_no_model_and_makes_the_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("fire_tf.experiments.experiment.Ants", StandsForAnts)
+    monkeypatch.setattr("fire_tf.experiments.experiment.ants.Ants", StandsForAnts)
     Path("tiny.yaml").write_text(CONFIG)
     command = ["--config", "tiny.yaml", "--table", "--count", "2"]
     main(command)
@@ -187,7 +187,7 @@ def test_one_command_trains_where_there_is_no_model_and_makes_the_table(
 def test_a_run_that_was_interrupted_is_not_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("fire_tf.experiments.experiment.Ants", StandsForAnts)
+    monkeypatch.setattr("fire_tf.experiments.experiment.ants.Ants", StandsForAnts)
     monkeypatch.chdir(tmp_path)
     Path("tiny.yaml").write_text(CONFIG)
     Path("runs/tiny").mkdir(parents=True)

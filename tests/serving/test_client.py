@@ -120,6 +120,7 @@ def assert_same_results(ours: Path, theirs: Path) -> None:
             assert numbers[1][name] == pytest.approx(value, abs=2e-3), name
 
 
+@pytest.mark.usefixtures("no_turns")
 @pytest.mark.parametrize("modality", ["T1", "FLAIR"])
 def test_client_writes_what_register_writes(
     model: FIRE, addresses: dict[str, str], images: tuple[Path, Path], modality: str, tmp_path: Path
@@ -189,6 +190,7 @@ def encrypted(folder: Path, certificate: tuple[Path, Path]) -> Iterator[dict[str
     by_rest.server_close()
 
 
+@pytest.mark.usefixtures("no_turns")
 @pytest.mark.parametrize("protocol", ["grpc", "rest"])
 def test_tls_with_a_certificate_of_ones_own(
     protocol: str,

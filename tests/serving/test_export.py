@@ -166,7 +166,7 @@ def requests_of(rank: int) -> list[dict[str, np.ndarray]]:
     ]
 
 
-@pytest.mark.filterwarnings("ignore:.*whether they are turned")  # images of waves, which show no turn
+@pytest.mark.usefixtures("no_turns")
 def test_a_process_with_tensorflow_alone_registers_as_we_do(
     exports: dict[int, tuple[FIRE, Path]], tmp_path: Path
 ) -> None:
