@@ -25,7 +25,7 @@ from scipy.ndimage import gaussian_filter
 from fire_tf import load_config
 from fire_tf.cohorts.attending import Outcome, Work
 from fire_tf.cohorts.cohort import register_cohort
-from fire_tf.cohorts.manifest import Row
+from fire_tf.cohorts.manifest import Cohort, Row, read_manifest
 from fire_tf.cohorts.overlap import attend_side_by_side
 from fire_tf.model.build import build_model
 from fire_tf.registration import results
@@ -82,7 +82,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         make_up(folder, chosen.pairs, model.canvas, config.data.spacing)
-        if not register_cohort(watched, folder / "pairs.csv", f"{folder}/out/P_", Options(), {}):
+        cohort = Cohort(read_manifest(folder / "pairs.csv"), f"{folder}/out/P_")
+        if not register_cohort(watched, cohort, Options(), {}):
             sys.exit("some pairs failed")
 
 

@@ -23,7 +23,6 @@ from scipy import ndimage
 from fire_tf.config.loading import load_config
 from fire_tf.config.schema import DataConfig, DeformationConfig
 from fire_tf.data.cache import load_subject
-from fire_tf.data.subjects import SubjectFiles, nifti_path
 from fire_tf.evaluation.drawn_pairs import draw_map
 from fire_tf.geometry.images import Image
 from fire_tf.geometry.point_maps import grid_points
@@ -35,6 +34,7 @@ from fire_tf.model.storage import load_model
 from fire_tf.registration.limits import doubts
 from fire_tf.registration.pair import register_pair
 from fire_tf.registration.quality import quality
+from fire_tf.sources.subjects import SubjectFiles, nifti_path
 
 _SHAPE = {"scale": (0.85, 1.15), "shear": (-0.08, 0.08), "control_points": 8}
 LEVELS = {

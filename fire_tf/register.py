@@ -12,8 +12,8 @@ Written are, on the grids of the two images as they were given:
     P_qc.json, P_qc.png                                     numbers and a picture to judge the result by
 
 A model of hearts takes stacks slice by slice: each slice has an affine part of its own, and no ``.mat`` is written.
-``--all-frames`` registers every frame of a 4D image, ``--batch`` every pair of a table; see `fire_tf.series.beat`
-and `fire_tf.cohorts.cohort` for what they write.
+``--all-frames`` registers every frame of a 4D image, ``--batch`` every pair of a table, ``--bids`` those of a BIDS
+dataset; see `fire_tf.series.beat`, `fire_tf.cohorts.cohort` and `fire_tf.bids.derivatives` for what they write.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import os
 import sys
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from fire_tf.compat.devices import add_device_option, use_device
 from fire_tf.files.errors import InputError, exit_cleanly
@@ -32,6 +32,7 @@ from fire_tf.files.paths import user_path
 from fire_tf.geometry.names import WARP_FORMATS, further_formats
 
 if TYPE_CHECKING:
+    from fire_tf.cohorts.manifest import Cohort
     from fire_tf.registration.user_images import Options
 
 
@@ -45,7 +46,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("--moving", type=user_path, help="image to be warped")
     parser.add_argument("--fixed", type=user_path, help="image that it is warped onto")
-    parser.add_argument("--output-prefix", required=True, help="what the names of all files begin with")
+    parser.add_argument("--output-prefix", help="what the names of all files begin with")
     parser.add_argument("--moving-modality", help="modality of the moving image (default: the model's A)")
     parts = parser.add_mutually_exclusive_group()
     parts.add_argument("--affine-only", action="store_true", help="leave the non-rigid part out")
@@ -95,6 +96,15 @@ def _add_cohort(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--batch", type=user_path, metavar="MANIFEST", help="CSV of many pairs: moving, fixed[, name]"
     )
+    group.add_argument(
+        "--bids", type=user_path, metavar="DIR", help="BIDS dataset: its pairs of --from and --to"
+    )
+    group.add_argument("--from", metavar="SUFFIX", help="the moving image: T1w, say, or desc-brain_T1w")
+    group.add_argument("--to", metavar="SUFFIX", help="the fixed image")
+    group.add_argument("--participant", nargs="+", default=(), metavar="LABEL", help="these alone")
+    group.add_argument(
+        "--output", type=user_path, help="derivatives dataset to write (default: DIR/derivatives/fire_tf)"
+    )
     group.add_argument("--resume", action="store_true", help="pass over the pairs that are done")
     group.add_argument(
         "--shard",
@@ -114,17 +124,18 @@ def _add_cohort(group: argparse._ArgumentGroup) -> None:
 
 def _check(chosen: argparse.Namespace) -> None:
     """Raise InputError for options that do not go together."""
-    given = [name for name in ("moving", "fixed") if getattr(chosen, name)]
-    if len(given) != (0 if chosen.batch else 2):
-        raise InputError("give --moving and --fixed, or --batch and neither of them")
-    if chosen.batch and chosen.all_frames:
-        raise InputError("--batch and --all-frames do not go together")
+    many = chosen.batch or chosen.bids
+    _check_pairs(chosen)
+    if many and chosen.all_frames:
+        raise InputError("--all-frames: for one pair, not with --batch or --bids")
     for name in ("initial_transform", "moving_mask", "fixed_mask"):
-        if getattr(chosen, name) and (chosen.batch or chosen.all_frames):
-            raise InputError(f"--{name.replace('_', '-')}: for one pair, not with --batch or --all-frames")
+        if getattr(chosen, name) and (many or chosen.all_frames):
+            raise InputError(
+                f"--{name.replace('_', '-')}: for one pair, not with --batch, --bids or --all-frames"
+            )
     for name in ("resume", "shard", "summary", "dask"):
-        if getattr(chosen, name) and not chosen.batch:
-            raise InputError(f"--{name} needs --batch")
+        if getattr(chosen, name) and not many:
+            raise InputError(f"--{name} needs --batch or --bids")
     if chosen.together < 1:
         raise InputError(f"--together {chosen.together}: expected at least 1")
     if chosen.dask and chosen.together > 1:
@@ -133,15 +144,25 @@ def _check(chosen: argparse.Namespace) -> None:
         raise InputError("--dask and --device do not go together: workers have devices of their own")
     if chosen.summary and (chosen.shard or chosen.resume):
         raise InputError("--summary is of all pairs and registers none: it takes no --shard and no --resume")
-    if chosen.model is None and not chosen.summary:
-        _ask_for_model(chosen)
 
 
-def _ask_for_model(chosen: argparse.Namespace) -> NoReturn:
-    from fire_tf.cohorts.manifest import read_manifest
-    from fire_tf.registration.choice import ask_for_model
-
-    raise ask_for_model(read_manifest(chosen.batch)[0].moving if chosen.batch else chosen.moving)
+def _check_pairs(chosen: argparse.Namespace) -> None:
+    """Raise InputError where it is not said, in one way alone, which pairs are meant and where the results go."""
+    many = [name for name in ("batch", "bids") if getattr(chosen, name)]
+    one = [name for name in ("moving", "fixed") if getattr(chosen, name)]
+    if len(many) > 1 or len(one) != (0 if many else 2):
+        raise InputError(
+            "give --moving and --fixed, or --batch and neither of them, or --bids and none of these"
+        )
+    for name in ("from", "to", "participant", "output"):
+        if getattr(chosen, name) and not chosen.bids:
+            raise InputError(f"--{name} needs --bids")
+    if chosen.bids and not (getattr(chosen, "from") and chosen.to):
+        raise InputError("--bids needs --from and --to")
+    if bool(chosen.output_prefix) == bool(chosen.bids):
+        raise InputError(
+            "--bids takes --output and no --output-prefix" if chosen.bids else "give --output-prefix"
+        )
 
 
 @exit_cleanly
@@ -149,11 +170,18 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m fire_tf.
     """The command; see the module's docstring."""
     chosen = _parser(prog).parse_args(arguments)
     _check(chosen)
-    check_writable(split_prefix(chosen.output_prefix)[0])
+    if chosen.bids and not chosen.output:
+        chosen.output = chosen.bids / "derivatives" / "fire_tf"
+    cohort = _cohort(chosen) if chosen.batch or chosen.bids else None
+    if chosen.model is None and not chosen.summary:
+        from fire_tf.registration.choice import ask_for_model
+
+        raise ask_for_model(cohort.rows[0].moving if cohort else chosen.moving)
+    check_writable(split_prefix(cohort.prefix if cohort else chosen.output_prefix)[0])
     _check_libraries(chosen.write)
     command = [*prog.split(), *(arguments or sys.argv[1:])]
-    if chosen.batch:
-        if not _register_cohort(chosen, command):
+    if cohort:
+        if not _register_cohort(chosen, cohort, command):
             raise SystemExit(1)
         return
     # TensorFlow takes seconds to load, which a request for help and a wrong option need not wait for.
@@ -196,14 +224,28 @@ def _options(chosen: argparse.Namespace) -> Options:
     )
 
 
-def _register_cohort(chosen: argparse.Namespace, command: Sequence[str]) -> bool:
+def _cohort(chosen: argparse.Namespace) -> Cohort:
+    """The pairs of a table or of a BIDS dataset."""
+    if chosen.batch:
+        from fire_tf.cohorts.manifest import Cohort, read_manifest
+
+        return Cohort(read_manifest(chosen.batch), chosen.output_prefix, [chosen.batch])
+    from fire_tf.bids.output import check_output
+    from fire_tf.cohorts.dataset import read_dataset
+
+    check_output(chosen.output, chosen.bids)
+    kinds = getattr(chosen, "from"), chosen.to
+    return read_dataset(chosen.bids, *kinds, chosen.participant, chosen.output, chosen.moving_modality)
+
+
+def _register_cohort(chosen: argparse.Namespace, cohort: Cohort, command: Sequence[str]) -> bool:
     """Whether all pairs succeeded."""
-    from fire_tf.cohorts.manifest import read_manifest, read_shard, slurm_shard
+    from fire_tf.cohorts.manifest import read_shard, slurm_shard
 
     if chosen.summary:
         from fire_tf.cohorts.summary import summarise
 
-        return summarise(read_manifest(chosen.batch), chosen.output_prefix, [chosen.batch])
+        return summarise(cohort)
     use_device(chosen.device)
     shard = read_shard(chosen.shard) if chosen.shard else slurm_shard(os.environ)
     from fire_tf.cohorts.cohort import Attend, register_cohort
@@ -223,7 +265,11 @@ def _register_cohort(chosen: argparse.Namespace, command: Sequence[str]) -> bool
 
         model, file = load_to_register(chosen.model, threads=chosen.threads)
         attend = partial(attend_side_by_side, model=model, together=chosen.together)
-    work = chosen.batch, chosen.output_prefix, _options(chosen), provenance(command, file)
+    if chosen.bids:
+        from fire_tf.bids.output import begin_output
+
+        begin_output(chosen.output, chosen.bids)
+    work = cohort, _options(chosen), provenance(command, file)
     return register_cohort(attend, *work, shard=shard, resume=chosen.resume)
 
 

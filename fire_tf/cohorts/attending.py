@@ -85,8 +85,16 @@ def _registered(work: Work, model: PairModel, row: Row, status: Status) -> Statu
     result = register_images(model, row.moving, row.fixed, options)
     prefix = f"{work.prefix}{row.name}_"
     files = write_registration(
-        result, prefix, options.warp_format, work.provenance, work.inputs, options.further_formats
+        result,
+        prefix,
+        options.warp_format,
+        work.provenance,
+        work.inputs,
+        options.further_formats,
+        row.derivatives,
     )
     thumbnail = path_of(work.prefix, row.name, THUMBNAIL)
     write_thumbnail(path_of(work.prefix, row.name, "qc.png"), thumbnail)
-    return replace(status, state="done", numbers=result.quality, outputs=sizes([*files, thumbnail]))
+    return replace(
+        status, state="done", numbers=result.quality, outputs=sizes([*files, thumbnail], thumbnail.parent)
+    )

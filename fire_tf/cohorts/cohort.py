@@ -1,7 +1,7 @@
 """Many pairs with one model: registered, each with a status of its own, and summed up in a table and on a page.
 
-The manifest is described in `fire_tf.cohorts.manifest`. Pair NAME gets the outputs of a single run under the prefix
-``P_NAME_`` and a status (`fire_tf.cohorts.status`); `fire_tf.cohorts.summary` makes ``P_summary.csv`` and
+Which pairs: see `fire_tf.cohorts.manifest` and `fire_tf.cohorts.dataset`. Pair NAME gets the outputs of a single run
+under the prefix ``P_NAME_`` and a status (`fire_tf.cohorts.status`); `fire_tf.cohorts.summary` makes ``P_summary.csv`` and
 ``P_summary.html`` of them all.
 """
 
@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from tqdm import tqdm
 
 from fire_tf.cohorts.attending import Outcome, Work
-from fire_tf.cohorts.manifest import Row, Shard, read_manifest
+from fire_tf.cohorts.manifest import Cohort, Row, Shard
 from fire_tf.cohorts.summary import check_summary, summarise
 from fire_tf.files.doubts import cast_doubt
 from fire_tf.files.outputs import split_prefix
@@ -39,30 +39,29 @@ class Attend(Protocol):
 
 def register_cohort(
     attend: Attend,
-    manifest: Path,
-    prefix: str,
+    cohort: Cohort,
     options: Options,
     provenance: Mapping[str, Any],
     *,
     shard: Shard = Shard(),  # noqa: B008 - a tuple
     resume: bool = False,
 ) -> bool:
-    """Register the pairs of a manifest, or a shard of them; returns whether all succeeded. A failing pair is named on
+    """Register the pairs of a cohort, or a shard of them; returns whether all succeeded. A failing pair is named on
     stderr.
 
-    ``resume`` passes over pairs that are done. The table and the page are written for a whole manifest alone: of
+    ``resume`` passes over pairs that are done. The table and the page are written for a whole cohort alone: of
     shards, which end when they will, `fire_tf.cohorts.summary.summarise` makes them.
 
-    Raises InputError for a manifest that cannot be used.
+    Raises InputError where the table or the page would take the place of an input.
     """
-    rows = read_manifest(manifest)
-    inputs = [manifest, *(path for row in rows for path in (row.moving, row.fixed))]
+    rows, prefix = cohort.rows, cohort.prefix
+    inputs = [*cohort.tables, *(path for row in rows for path in (row.moving, row.fixed))]
     check_summary(prefix, inputs)
     work = Work(prefix, options, provenance, resume, _in_danger(prefix, inputs))
     mine = shard.of(rows)
     failed = _told(attend(work, mine), len(mine))
     if shard.parts == 1:
-        return summarise(rows, prefix)
+        return summarise(cohort)
     print(f"shard {shard.number}/{shard.parts}: {len(mine)} of {len(rows)} pairs, {failed} failed")
     return not failed
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from fire_tf.bids.derivatives import PairFiles
 from fire_tf.files.errors import InputError
 from fire_tf.files.paths import user_path
 from fire_tf.files.tables import Line, read_table
@@ -22,12 +23,17 @@ _COLUMNS = {"moving", "fixed", "name", "moving_modality"}
 
 @dataclass(frozen=True)
 class Row:
-    """A pair of the manifest, and what became of it: ``numbers`` (its quality), or an ``error``."""
+    """A pair of the manifest, and what became of it: ``numbers`` (its quality), or an ``error``.
+
+    ``derivatives``: where its images and transforms go if not beside its status.
+    """
 
     name: str
     moving: Path
     fixed: Path
     moving_modality: str | None = None
+    fixed_modality: str | None = None
+    derivatives: PairFiles | None = None
     numbers: Mapping[str, Any] = field(default_factory=dict)
     error: str = ""
 
@@ -69,6 +75,14 @@ def _row(row: Line, count: int, path: Path) -> Row:
         fixed=path.parent / user_path(cells["fixed"]),
         moving_modality=cells.get("moving_modality") or None,
     )
+
+
+class Cohort(NamedTuple):
+    """The pairs that a command is about, what the names of their files begin with, and the tables that name them."""
+
+    rows: Sequence[Row]
+    prefix: str
+    tables: Sequence[Path] = ()
 
 
 class Shard(NamedTuple):

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -28,7 +29,7 @@ THUMBNAIL = "thumb.webp"
 
 @dataclass(frozen=True)
 class Status:
-    """made_from: see the function. numbers: the pair's quality. outputs: its files by name, with their sizes in bytes.
+    """made_from: see the function. numbers: the pair's quality. outputs: see `sizes`.
     moving, fixed: absolute paths."""
 
     state: Literal["running", "done", "failed"]
@@ -81,7 +82,7 @@ def made_from(row: Row, model: PairModel, options: Options, provenance: Mapping[
     there and a modality that the model does not know.
     """
     settings = json.dumps(dict(model.preprocessing), sort_keys=True, default=str)
-    moving_modality, _ = modalities(model, row.moving_modality or options.moving_modality)
+    moving_modality, _ = modalities(model, row.moving_modality or options.moving_modality, row.fixed_modality)
     chosen = asdict(replace(options, moving_modality=moving_modality))
     return {
         "moving_sha256": _hashes(row.moving),
@@ -106,9 +107,9 @@ def is_done(path: Path, source: Mapping[str, Any]) -> bool:
     return all(_size(path.parent / name) == size for name, size in status.outputs.items())
 
 
-def sizes(files: list[Path]) -> dict[str, int]:
-    """Files that were written, by name, with their sizes in bytes."""
-    return {path.name: path.stat().st_size for path in files}
+def sizes(files: Sequence[Path], folder: Path) -> dict[str, int]:
+    """Files that were written, by their paths seen from the status' folder, with their sizes in bytes."""
+    return {os.path.relpath(path, folder): path.stat().st_size for path in files}
 
 
 def _size(path: Path) -> int | None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from fire_tf.cohorts.manifest import Row
+from fire_tf.cohorts.manifest import Cohort, Row
 from fire_tf.cohorts.status import THUMBNAIL, Status, read_status, status_path
 from fire_tf.files.doubts import cast_doubt
 from fire_tf.files.outputs import split_prefix, write_file
@@ -47,13 +47,14 @@ def check_summary(prefix: str, inputs: Iterable[Path]) -> None:
     check_apart([f"{prefix}summary.csv", f"{prefix}summary.html"], inputs)
 
 
-def summarise(rows: Sequence[Row], prefix: str, inputs: Iterable[Path] = ()) -> bool:
-    """Write the table and the page of a manifest's pairs, and say on stdout how many are done; returns whether all are.
+def summarise(cohort: Cohort) -> bool:
+    """Write the table and the page of a cohort's pairs, and say on stdout how many are done; returns whether all are.
 
     A pair that is not done counts as failed. Raises a `Doubt` where pairs were not all made with the same model and
-    options, and InputError where a file would take the place of one of ``inputs``.
+    options, and InputError where a file would take the place of one of the cohort's tables.
     """
-    check_summary(prefix, inputs)
+    rows, prefix = cohort.rows, cohort.prefix
+    check_summary(prefix, cohort.tables)
     statuses = [read_status(status_path(prefix, row.name)) for row in rows]
     _doubt_mixture([status for status in statuses if status and status.state == "done"], prefix)
     done = [_filled(row, status) for row, status in zip(rows, statuses, strict=True)]

@@ -21,14 +21,16 @@ class DataConfig:
     one entry per spatial axis in RAS order; in a file a single number stands for all axes.
     """
 
-    source: Literal["folders", "manifest", "phantom", "mrbrains", "acdc"]
-    # folders: holds one folder per subject; manifest: what its paths are relative to; mrbrains, acdc: the
-    # challenge's data as they were unpacked
+    source: Literal["folders", "manifest", "bids", "phantom", "mrbrains", "acdc"]
+    # folders: holds one folder per subject; manifest: what its paths are relative to; bids: the dataset; mrbrains,
+    # acdc: the challenge's data as they were unpacked
     root: UserPath | None = None
     manifest: UserPath | None = None  # CSV of pairs
-    modality_a: str = "T1"  # folders: SUBJECT/T1.nii.gz; mrbrains: T1, IR or FLAIR; acdc: ED or ES
+    modality_a: str = (
+        "T1"  # folders: SUBJECT/T1.nii.gz; bids: T1w, desc-brain_T1w; mrbrains: T1, IR or FLAIR; acdc: ED, ES
+    )
     modality_b: str = "FLAIR"
-    labels: str | None = None  # folders: SUBJECT/seg.nii.gz; mrbrains and acdc know their own
+    labels: str | None = None  # folders: SUBJECT/seg.nii.gz; bids: dseg; mrbrains and acdc know their own
     labels_a: str | None = None  # of unaligned images, each on its own image's grid; for scores alone
     labels_b: str | None = None
     structures: dict[Whole, str] = field(default_factory=dict)  # label value -> name

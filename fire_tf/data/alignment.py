@@ -6,10 +6,10 @@ from itertools import product
 
 import numpy as np
 
-from fire_tf.data.subjects import SubjectFiles
 from fire_tf.files.doubts import cast_doubt
 from fire_tf.intensities.grey_values import BACKGROUND, NO_AIR
 from fire_tf.measures.mutual_information import MutualInformation
+from fire_tf.sources.subjects import SubjectFiles
 
 _STEPS = (2, 4)  # voxels that one image is shifted by, along every axis and diagonal
 _POINTS = 40_000  # drawn around it, at which grey values are compared

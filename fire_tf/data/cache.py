@@ -25,8 +25,6 @@ import numpy as np
 from fire_tf.config.schema import SPLITS, DataConfig
 from fire_tf.data.alignment import doubt_alignment
 from fire_tf.data.deformations import extreme_points
-from fire_tf.data.sources.find import find_subjects
-from fire_tf.data.subjects import SubjectFiles
 from fire_tf.data.unaligned import prepare_unaligned
 from fire_tf.files.errors import InputError
 from fire_tf.files.outputs import check_writable, write_file
@@ -36,6 +34,8 @@ from fire_tf.geometry.images import Image, grid_difference, read_frames, read_im
 from fire_tf.geometry.nifti import open_image
 from fire_tf.geometry.stacks import slices_last
 from fire_tf.intensities.grey_values import NO_AIR, foreground, normalise
+from fire_tf.sources.find import find_subjects
+from fire_tf.sources.subjects import SubjectFiles
 
 _FORMAT = 3  # raise when the arrays of a cached subject come to mean something else
 

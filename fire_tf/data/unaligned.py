@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from fire_tf.config.schema import DataConfig
-from fire_tf.data.subjects import SubjectFiles
 from fire_tf.files.errors import InputError
 from fire_tf.geometry.canvas import Prepared, prepare
 from fire_tf.geometry.images import read_image
 from fire_tf.geometry.stacks import slices_last
 from fire_tf.intensities.grey_values import foreground
+from fire_tf.sources.subjects import SubjectFiles
 
 
 def prepare_unaligned(config: DataConfig, files: SubjectFiles) -> dict[str, np.ndarray]:

@@ -10,7 +10,6 @@ import nibabel as nib
 import numpy as np
 
 from fire_tf.config.schema import DataConfig, Split
-from fire_tf.data.sources.find import find_subjects
 from fire_tf.files.errors import InputError
 from fire_tf.files.paths import user_path
 from fire_tf.files.tables import read_table
@@ -19,6 +18,7 @@ from fire_tf.geometry.nifti import open_image, read_data, with_normal
 from fire_tf.geometry.placing import world_affine
 from fire_tf.geometry.point_maps import InverseMap, PointMap, in_voxels, split_affine
 from fire_tf.geometry.stacks import slices_last
+from fire_tf.sources.find import find_subjects
 
 
 @dataclass(frozen=True)

@@ -37,18 +37,25 @@ def unused_folder(folder: Path) -> Path:
 
 
 def write_together(
-    prefix: str, write: Callable[[Path], object], inputs: Iterable[str | Path] = ()
+    prefix: str,
+    write: Callable[[Path], Mapping[str, Path] | None],
+    inputs: Iterable[str | Path] = (),
 ) -> list[Path]:
     """Let ``write`` fill a folder, then put ``prefix`` before the names of its files; returns the paths.
 
-    All files appear at the end, or none. Raises InputError where the disk refuses, and where a file would take the
+    For some of the names ``write`` may return another path that the file goes to, on the same disk. All files appear at
+    the end, or none. Raises InputError where the disk refuses, and where a file would take the
     place of one of the ``inputs``.
     """
     folder, stem = split_prefix(prefix)
     with _beside(folder) as beside:
-        write(beside)
-        targets = {path: folder / f"{stem}{path.name}" for path in sorted(beside.iterdir())}
+        elsewhere = write(beside) or {}
+        targets = {
+            path: elsewhere.get(path.name, folder / f"{stem}{path.name}") for path in sorted(beside.iterdir())
+        }
         check_apart(targets.values(), inputs)
+        for target in elsewhere.values():
+            target.parent.mkdir(parents=True, exist_ok=True)
         for path, target in targets.items():
             os.replace(path, target)
     return list(targets.values())

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from fire_tf.bids.names import contrast
 from fire_tf.files.errors import InputError
 from fire_tf.geometry.canvas import Prepared, prepare, prepare_at
 from fire_tf.geometry.images import Image
@@ -86,14 +87,28 @@ class Registration(Alignment):
     start: AffineMap | None = None
 
 
-def modalities(model: PairModel, moving_modality: str | None = None) -> tuple[str, str]:
-    """The moving and the fixed image's modality; without a name the moving one is the model's A."""
+def modalities(
+    model: PairModel, moving_modality: str | None = None, fixed_modality: str | None = None
+) -> tuple[str, str]:
+    """The moving and the fixed image's modality, by the names that the model has for them.
+
+    Without a name the moving one is the model's A. A suffix of BIDS will do for a name: T1w for T1, and the other way
+    round. Raises InputError for others than the model's two.
+    """
     names = (str(model.preprocessing["modality_a"]), str(model.preprocessing["modality_b"]))
-    if moving_modality is None or moving_modality == names[0]:
-        return names
-    if moving_modality == names[1]:
-        return names[1], names[0]
-    raise InputError(f"moving modality {moving_modality!r}: this model knows {names[0]!r} and {names[1]!r}")
+    moving = names[0] if moving_modality is None else _known(moving_modality, names, "moving")
+    fixed = names[1] if moving == names[0] else names[0]
+    if fixed_modality is not None and _known(fixed_modality, names, "fixed") != fixed:
+        raise InputError(f"fixed modality {fixed_modality!r}: this model registers {moving} and {fixed}")
+    return moving, fixed
+
+
+def _known(name: str, names: tuple[str, str], which: str) -> str:
+    """The model's own name for a modality."""
+    like = [own for own in names if own == name] or [own for own in names if contrast(own) == contrast(name)]
+    if len(like) != 1:
+        raise InputError(f"{which} modality {name!r}: this model knows {names[0]!r} and {names[1]!r}")
+    return like[0]
 
 
 def register_pair(

@@ -11,6 +11,7 @@ from typing import Any
 
 import nibabel as nib
 
+from fire_tf.bids.derivatives import PairFiles
 from fire_tf.files.outputs import write_together
 from fire_tf.formats.images import save_image
 from fire_tf.geometry.grids import Grid
@@ -50,17 +51,22 @@ def write_registration(
     provenance: Mapping[str, Any] | None = None,
     inputs: Iterable[Path] = (),
     further: Sequence[str] = (),
+    derivatives: PairFiles | None = None,
 ) -> list[Path]:
     """Write everything that `fire_tf.register` names; all files appear together at the end, or none.
 
-    ``provenance`` is added to the numbers in ``qc.json``; ``further``: see `write_files`. Raises InputError where the
+    ``provenance`` is added to the numbers in ``qc.json``; ``further``: see `write_files`. ``derivatives``: a BIDS
+    dataset that images and transforms go to, with sidecars. Raises InputError where the
     disk refuses, and where a file would take the place of either image or of one of ``inputs``.
     """
 
-    def write(folder: Path) -> None:
+    def write(folder: Path) -> Mapping[str, Path] | None:
         write_files(result, folder, "", warp_format, further)
         numbers = {**result.quality, **(provenance or {})}
         (folder / "qc.json").write_text(json.dumps(numbers, indent=2) + "\n")
+        if derivatives is None:
+            return None
+        return derivatives.describe(folder, result.registration.from_moving.modality, provenance or {})
 
     return write_together(prefix, write, [result.quality["moving"], result.quality["fixed"], *inputs])
 

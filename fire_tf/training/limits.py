@@ -18,7 +18,6 @@ import numpy as np
 from fire_tf.config.loading import load_config
 from fire_tf.config.schema import Config
 from fire_tf.data.dataset import Pairs
-from fire_tf.data.sources.find import find_subjects
 from fire_tf.files.errors import exit_cleanly
 from fire_tf.files.outputs import write_file
 from fire_tf.geometry.images import Image
@@ -27,6 +26,7 @@ from fire_tf.model.paths import PREPROCESSING, find_model
 from fire_tf.model.storage import load_model
 from fire_tf.registration.limits import learnt, measured
 from fire_tf.registration.pair import register_pair
+from fire_tf.sources.find import find_subjects
 
 PAIRS = {2: 100, 3: 20}
 """How many pairs are drawn, by the number of axes of their images."""

@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from fire_tf.config.schema import Config, Stage
 from fire_tf.data.dataset import Pairs
-from fire_tf.data.sources.find import find_subjects
 from fire_tf.files.doubts import cast_doubt
+from fire_tf.sources.find import find_subjects
 from fire_tf.training.callbacks import Interruption, MetricsLog, Progress, Watch
 from fire_tf.training.progress import Run, compile_for
 from fire_tf.training.workers import share_batches

@@ -16,8 +16,6 @@ from fire_tf.compat.voxelmorph import vxm
 from fire_tf.config.loading import load_config, save_config
 from fire_tf.config.schema import Config, DataConfig, DeformationConfig, Stage
 from fire_tf.data.dataset import build_dataset
-from fire_tf.data.sources import acdc
-from fire_tf.data.sources.find import find_subjects
 from fire_tf.evaluate import main
 from fire_tf.evaluation.measure import evaluate
 from fire_tf.evaluation.methods import Result, TrainedModel, Unaligned
@@ -28,6 +26,8 @@ from fire_tf.geometry.images import read_frames, read_image
 from fire_tf.geometry.point_maps import AffineMap, grid_points
 from fire_tf.measures.timing import Times
 from fire_tf.model.build import build_model, level_strides
+from fire_tf.sources import acdc
+from fire_tf.sources.find import find_subjects
 from fire_tf.training.run import train
 
 SHAPE = (28, 24, 3)

@@ -12,9 +12,9 @@ from fake_model import brain_like, labels_of
 from fire_tf.config.loading import load_config
 from fire_tf.config.schema import DataConfig
 from fire_tf.data.dataset import load_subjects
-from fire_tf.data.sources.find import find_subjects
-from fire_tf.data.subjects import SubjectFiles
 from fire_tf.files.errors import InputError
+from fire_tf.sources.find import find_subjects
+from fire_tf.sources.subjects import SubjectFiles
 
 SHAPE = (24, 24, 4)
 AFFINE = np.diag([1.28, 1.28, 3.0, 1.0])

@@ -13,13 +13,13 @@ from scipy import ndimage
 
 from fire_tf.config.schema import DataConfig
 from fire_tf.data.cache import load_subject
-from fire_tf.data.subjects import SubjectFiles
 from fire_tf.files.doubts import Doubt
 from fire_tf.files.errors import InputError
 from fire_tf.geometry.canvas import prepare
 from fire_tf.geometry.images import Image, read_image
 from fire_tf.intensities.air import clear, find_air
 from fire_tf.intensities.grey_values import BACKGROUND, normalise
+from fire_tf.sources.subjects import SubjectFiles
 
 SIZE = 64
 X, Y = np.meshgrid(*[np.arange(SIZE) - (SIZE - 1) / 2] * 2, indexing="ij")

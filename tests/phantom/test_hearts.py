@@ -8,7 +8,6 @@ import pytest
 from fake_model import KnownModel
 
 from fire_tf.config.schema import DataConfig
-from fire_tf.data.sources import acdc
 from fire_tf.files.errors import InputError
 from fire_tf.geometry.images import read_frames
 from fire_tf.geometry.point_maps import AffineMap, grid_points
@@ -22,6 +21,7 @@ from fire_tf.phantom.hearts import (
     write_hearts,
 )
 from fire_tf.series.beat import ejection_fraction, follow_beat, volume_curve
+from fire_tf.sources import acdc
 
 SHAPE, SPACING, PHASES = (44, 40, 3), (4.0, 4.0, 10.0), 5
 

@@ -20,8 +20,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fire_tf.config.schema import DataConfig
-from fire_tf.data.subjects import SubjectFiles, nifti_path, split_by_order, split_folders
 from fire_tf.files.errors import InputError
+from fire_tf.sources.subjects import SubjectFiles, nifti_path, split_by_order, split_found
 
 _FILES = {
     "MRBrainS18": {"T1": "pre/reg_T1", "IR": "pre/reg_IR", "FLAIR": "pre/FLAIR", "labels": "segm"},
@@ -56,7 +56,7 @@ def find_subjects(config: DataConfig) -> dict[str, list[SubjectFiles]]:
     split = config.split if any(config.split.values()) else split_by_order(list(found), root)
     return {
         part: [_subject(name, folder, config) for name, folder in folders.items()]
-        for part, folders in split_folders(found, split, root).items()
+        for part, folders in split_found(found, split, root).items()
     }
 
 

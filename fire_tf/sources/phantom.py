@@ -6,10 +6,10 @@ import math
 from pathlib import Path
 
 from fire_tf.config.schema import DataConfig
-from fire_tf.data.sources import folders
-from fire_tf.data.subjects import SubjectFiles
 from fire_tf.files.errors import InputError
 from fire_tf.files.outputs import check_writable
+from fire_tf.sources import folders
+from fire_tf.sources.subjects import SubjectFiles
 
 
 def find_subjects(config: DataConfig) -> dict[str, list[SubjectFiles]]:

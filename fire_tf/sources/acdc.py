@@ -25,9 +25,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from fire_tf.config.schema import DataConfig
-from fire_tf.data.subjects import SubjectFiles, check_count, split_folders
 from fire_tf.files.errors import InputError
 from fire_tf.files.tables import read_text
+from fire_tf.sources.subjects import SubjectFiles, check_count, split_found
 
 _TRAIN, _VALIDATE = 0.4, 0.1  # of each group: the paper's 40 and 10 of 100 patients; the rest tests
 
@@ -48,7 +48,7 @@ def find_subjects(config: DataConfig) -> dict[str, list[SubjectFiles]]:
         split = split_by_group({name: read_info(folder).get("Group", "") for name, folder in found.items()})
     return {
         part: [_patient(folder, config, every_phase=part == "train") for folder in folders.values()]
-        for part, folders in split_folders(found, split, root).items()
+        for part, folders in split_found(found, split, root).items()
     }
 
 

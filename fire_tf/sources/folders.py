@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from fire_tf.config.schema import SPLITS, DataConfig
-from fire_tf.data.subjects import Splits, SubjectFiles, nifti_path, split_by_order
 from fire_tf.files.errors import InputError
+from fire_tf.sources.subjects import Splits, SubjectFiles, nifti_path, split_by_order
 
 
 def find_subjects(config: DataConfig, root: Path | None = None) -> dict[str, list[SubjectFiles]]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from fire_tf.config.schema import DataConfig
-from fire_tf.data.sources import acdc, folders, manifest, mrbrains, phantom
-from fire_tf.data.subjects import SubjectFiles
+from fire_tf.sources import acdc, bids, folders, manifest, mrbrains, phantom
+from fire_tf.sources.subjects import SubjectFiles
 
 _FINDERS = {
     "acdc": acdc.find_subjects,
+    "bids": bids.find_subjects,
     "folders": folders.find_subjects,
     "manifest": manifest.find_subjects,
     "mrbrains": mrbrains.find_subjects,

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from fire_tf.config.messages import nearest
 from fire_tf.config.schema import SPLITS
 from fire_tf.files.errors import InputError
 
+Found = TypeVar("Found")
 Splits = Mapping[str, Sequence[str]]
 """The names of the subjects of each split."""
 
@@ -37,8 +39,8 @@ def nifti_path(folder: Path, name: str) -> Path:
     return plain if plain.is_file() else folder / f"{name}.nii.gz"
 
 
-def split_folders(found: Mapping[str, Path], split: Splits, root: Path) -> dict[str, dict[str, Path]]:
-    """The folders found in ``root``, by subject, of the subjects of every split.
+def split_found(found: Mapping[str, Found], split: Splits, root: Path) -> dict[str, dict[str, Found]]:
+    """What was found in ``root``, by subject, of the subjects of every split.
 
     Raises InputError for a subject that was not found.
     """

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from fire_tf.config.schema import SPLITS, DataConfig
-from fire_tf.data.subjects import SubjectFiles
 from fire_tf.files.errors import InputError
 from fire_tf.files.paths import user_path
 from fire_tf.files.tables import read_table
+from fire_tf.sources.subjects import SubjectFiles
 
 
 def find_subjects(config: DataConfig) -> dict[str, list[SubjectFiles]]:
