@@ -1,8 +1,8 @@
 """Many pairs with one model: registered, each with a status of its own, and summed up in a table and on a page.
 
 Which pairs: see `fire_tf.cohorts.manifest` and `fire_tf.cohorts.dataset`. Pair NAME gets the outputs of a single run
-under the prefix ``P_NAME_`` and a status (`fire_tf.cohorts.status`); `fire_tf.cohorts.summary` makes ``P_summary.csv`` and
-``P_summary.html`` of them all.
+under the prefix ``P_NAME_`` and a status (`fire_tf.cohorts.status`); `fire_tf.cohorts.summary` makes
+``P_summary.csv`` and ``P_summary.html`` of them all.
 """
 
 from __future__ import annotations

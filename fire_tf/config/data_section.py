@@ -26,9 +26,7 @@ class DataConfig:
     # acdc: the challenge's data as they were unpacked
     root: UserPath | None = None
     manifest: UserPath | None = None  # CSV of pairs
-    modality_a: str = (
-        "T1"  # folders: SUBJECT/T1.nii.gz; bids: T1w, desc-brain_T1w; mrbrains: T1, IR or FLAIR; acdc: ED, ES
-    )
+    modality_a: str = "T1"  # folders: SUBJECT/T1.nii.gz; bids: T1w; mrbrains: T1, IR or FLAIR; acdc: ED or ES
     modality_b: str = "FLAIR"
     labels: str | None = None  # folders: SUBJECT/seg.nii.gz; bids: dseg; mrbrains and acdc know their own
     labels_a: str | None = None  # of unaligned images, each on its own image's grid; for scores alone

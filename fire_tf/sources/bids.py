@@ -1,4 +1,4 @@
-"""The pairs of a BIDS dataset; ``data.modality_a`` and the like are suffixes, with entities where wanted (desc-brain_T1w).
+"""The pairs of a BIDS dataset; ``data.modality_a`` and the like are suffixes, or ``desc-brain_T1w``.
 
 Which images are a pair: `fire_tf.bids.dataset.find_pairs`. All pairs of a participant, of several sessions say, are in
 one split; each is a subject of its own.
@@ -39,7 +39,7 @@ def find_subjects(config: DataConfig) -> dict[str, list[SubjectFiles]]:
         for key, image in {"labels": a, "labels_a": a, "labels_b": b}.items()
     }
     return {
-        part: [_subject(pair, maps) for pairs in named.values() for pair in pairs]
+        part: [_subject(pair, maps, config) for pairs in named.values() for pair in pairs]
         for part, named in split_found(found, split, root).items()
     }
 
@@ -68,7 +68,9 @@ def _own_split(table: Path, found: Mapping[str, object]) -> Splits:
     return split
 
 
-def _subject(pair: Pair, maps: Mapping[str, Mapping[Path, Path]]) -> SubjectFiles:
+def _subject(pair: Pair, maps: Mapping[str, Mapping[Path, Path]], config: DataConfig) -> SubjectFiles:
     first, second = pair.first.path, pair.second.path
+    if config.labels and first not in maps["labels"]:
+        raise InputError(f"{first}: has no {config.labels} beside it (data.labels)")
     own = maps["labels_a"].get(first), maps["labels_b"].get(second)
     return SubjectFiles(pair.first.acquisition, first, second, maps["labels"].get(first), own)
