@@ -10,12 +10,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 from fake_model import SLICE_AFFINE, SLICE_SIZE, KnownModel, brain_like, two_slices
+from PIL import Image
 
 from fire_tf.cohorts.dataset import read_dataset
 from fire_tf.files.errors import InputError
 from fire_tf.register import main
 from fire_tf.registration.pair import modalities
-from fire_tf.transforms.readers import read_transform
 
 OUT = Path("ds/derivatives/fire_tf")
 REGISTER = ["--model", "m", "--bids", "ds", "--from", "T1w", "--to", "FLAIR"]
@@ -32,10 +32,17 @@ TRANSFORMS = {
 }
 
 
+def draw_nothing(found: object, path: Path, warnings: object = ()) -> None:
+    """In the place of a picture that takes most of a pair's time."""
+    Image.new("L", (8, 8)).save(path)
+
+
 def write(name: str, seed: int) -> None:
     path = Path("ds") / f"{name}.nii.gz"
     path.parent.mkdir(parents=True, exist_ok=True)
-    image = nib.Nifti1Image(brain_like(SLICE_SIZE, seed), SLICE_AFFINE)
+    image = nib.Nifti1Image(
+        brain_like(SLICE_SIZE, seed)[..., np.newaxis], SLICE_AFFINE
+    )  # BIDS asks for three axes
     image.header.set_xyzt_units("mm", "sec")
     nib.save(image, path)
 
@@ -43,6 +50,7 @@ def write(name: str, seed: int) -> None:
 @pytest.fixture
 def dataset(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A dataset ds, in the working folder: sub-01, sub-02 with a session, sub-03 without FLAIR."""
+    monkeypatch.setattr("fire_tf.registration.results.draw_alignment", draw_nothing)
     two_slices(monkeypatch, tmp_path)
     write("sub-01/anat/sub-01_T1w", 0)
     write("sub-01/anat/sub-01_FLAIR", 1)
@@ -95,8 +103,7 @@ def test_the_files_are_those_of_a_single_run(dataset: Path) -> None:
         assert np.array_equal(ours.get_fdata(), theirs.get_fdata()), name
     for name, plain in {"T1w_to-FLAIR": "Affine", "FLAIR_to-T1w": "InverseAffine"}.items():
         path = OUT / f"sub-01/anat/sub-01_from-{name}_mode-image_desc-affine_xfm.mat"
-        points = np.array([[3.0, -4.0, 5.0]])
-        assert np.array_equal(read_transform(path)(points), read_transform(Path(f"P_{plain}.mat"))(points))
+        assert path.read_bytes() == Path(f"P_{plain}.mat").read_bytes()
 
 
 def test_sidecars(dataset: Path) -> None:

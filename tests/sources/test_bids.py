@@ -71,7 +71,7 @@ def test_a_split_of_the_config_counts_before_the_table(root: Path, config: DataC
         "validate": [],
         "test": ["sub-3"],
     }
-    with pytest.raises(InputError, match="holds no subject 'sub-4', which is in data.split"):
+    with pytest.raises(InputError, match="holds no subject 'sub-4', which is in"):
         found(replace(config, split={"train": ("4",)}))
 
 
