@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import nibabel as nib
@@ -17,6 +18,8 @@ from fire_tf.geometry.point_maps import AffineMap, Chain, Extruded, PointMap
 from fire_tf.transforms.chains import TransformChain
 from fire_tf.transforms.fields import AffineTransform, Transform, field_of
 from fire_tf.transforms.itk import LPS
+
+_WRITING = Lock()  # ITK's own HDF5 crashes where two threads, of pairs side by side, write at once
 
 
 def read_itk(path: Path) -> Transform:
@@ -32,7 +35,9 @@ def write_h5(field: nib.Nifti1Image, path: Path) -> None:
     """A field of the format "itk" (`fire_tf.transforms.fields`) as ITK's composite transform, in double precision."""
     sitk = simple_itk(str(path))
     vectors = sitk.Cast(to_itk(field), sitk.sitkVectorFloat64)
-    sitk.WriteTransform(sitk.CompositeTransform([sitk.DisplacementFieldTransform(vectors)]), str(path))
+    composite = sitk.CompositeTransform([sitk.DisplacementFieldTransform(vectors)])
+    with _WRITING:
+        sitk.WriteTransform(composite, str(path))
 
 
 def _transform(read: Any, name: str) -> Transform:

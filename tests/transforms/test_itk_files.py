@@ -1,12 +1,15 @@
 """ITK's transform files of every kind: the points that ITK itself makes of them."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 
 from fire_tf.files.errors import InputError
 from fire_tf.transforms.itk import LPS
+from fire_tf.transforms.itk_files import write_h5
 from fire_tf.transforms.readers import read_chain, read_transform
 
 sitk = pytest.importorskip("SimpleITK")
@@ -81,6 +84,17 @@ def test_a_transform_of_two_axes_leaves_the_third_as_it_is(tmp_path: Path) -> No
     found = LPS(read_transform(tmp_path / "flat.h5").world_map()(POINTS))
     np.testing.assert_allclose(found[:, :2], expected, atol=1e-5)
     np.testing.assert_allclose(found[:, 2], POINTS[:, 2])
+
+
+def test_pairs_side_by_side_write_composites(tmp_path: Path) -> None:
+    """ITK's HDF5 by itself ends the process, or an exception, within the first few of these."""
+    vectors = np.random.default_rng(3).normal(size=(6, 5, 2, 1, 3)).astype(np.float32)
+    image = nib.Nifti1Image(vectors, np.eye(4))
+    image.header.set_intent("vector")
+    with ThreadPoolExecutor(3) as threads:
+        list(threads.map(lambda number: write_h5(image, tmp_path / f"{number}.h5"), range(90)))
+    assert len({path.stat().st_size for path in tmp_path.iterdir()}) == 1
+    assert len(list(tmp_path.iterdir())) == 90
 
 
 @pytest.mark.parametrize("name", ["none.tfm", "none.h5", "none.txt"])
