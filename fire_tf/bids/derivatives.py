@@ -26,11 +26,8 @@ from fire_tf.bids.names import BidsImage
 from fire_tf.files.errors import InputError
 from fire_tf.files.tables import read_text
 
-_NO_GRID: dict[str, str | None] = {
-    "space": None,
-    "res": None,
-    "den": None,
-}  # another one than the image's own
+# Left out of names: what an image's name says of its grid, on which results do not lie.
+_NO_GRID: dict[str, str | None] = dict.fromkeys(("space", "res", "den"))
 
 
 class Derivative(NamedTuple):

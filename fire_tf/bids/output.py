@@ -17,7 +17,6 @@ from fire_tf.files.tables import read_text
 
 FIGURES = "figures"
 """The folder of what is no part of BIDS: pictures, numbers, and what became of each pair."""
-_NAME = "Registered by fire_tf"
 # Transforms have names of BIDS extension proposal 14, which validators do not know yet.
 _IGNORED = f"*_xfm.*\n{FIGURES}\n"
 _README = f"""Pairs of images, each registered onto the other by fire_tf.
@@ -37,13 +36,12 @@ def check_output(output: Path, source: Path) -> None:
     if path.is_file():
         try:
             found = json.loads(read_text(path))
-            same = [
-                found.get(key) == value for key, value in _description(output, source).items() if key in _OWN
-            ]
+            name, links = found.get("Name"), found.get("DatasetLinks")
         except (ValueError, AttributeError):
             raise InputError(f"{path}: cannot be read as a description of a dataset") from None
-        if not all(same):
-            raise InputError(f"{output}: holds other results ({found.get('Name')}), give another --output")
+        own = _description(output, source)
+        if (name, links) != (own["Name"], own["DatasetLinks"]):
+            raise InputError(f"{output}: holds other results ({name}), give another --output")
 
 
 def begin_output(output: Path, source: Path) -> None:
@@ -62,12 +60,9 @@ def begin_output(output: Path, source: Path) -> None:
     )
 
 
-_OWN = ("Name", "DatasetLinks")
-
-
 def _description(output: Path, source: Path) -> dict[str, Any]:
     return {
-        "Name": _NAME,
+        "Name": "Registered by fire_tf",
         "BIDSVersion": "1.10.0",
         "DatasetType": "derivative",
         "GeneratedBy": [{"Name": "fire_tf", "Version": __version__}],

@@ -43,9 +43,9 @@ def write_together(
 ) -> list[Path]:
     """Let ``write`` fill a folder, then put ``prefix`` before the names of its files; returns the paths.
 
-    For some of the names ``write`` may return another path that the file goes to, on the same disk. All files appear at
-    the end, or none. Raises InputError where the disk refuses, and where a file would take the
-    place of one of the ``inputs``.
+    For some of the names ``write`` may return other paths, on the same disk, that the files go to. All files appear at
+    the end, or none. Raises InputError where the disk refuses, and where a file would take the place of one of the
+    ``inputs``.
     """
     folder, stem = split_prefix(prefix)
     with _beside(folder) as beside:
