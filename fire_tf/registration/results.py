@@ -56,8 +56,8 @@ def write_registration(
     """Write everything that `fire_tf.register` names; all files appear together at the end, or none.
 
     ``provenance`` is added to the numbers in ``qc.json``; ``further``: see `write_files`. ``derivatives``: where
-    images and transforms go in a BIDS dataset, with sidecars. Raises InputError where the disk refuses, and where a file
-    would take the place of either image or of one of ``inputs``.
+    images and transforms go in a BIDS dataset, with sidecars. Raises InputError where the disk refuses, and where a
+    file would take the place of either image or of one of ``inputs``.
     """
 
     def write(folder: Path) -> Mapping[str, Path] | None:
