@@ -24,7 +24,13 @@ author = "the authors of fire_tf"
 release = version = __version__
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 root_doc = "docs/index"
-include_patterns = ["docs/**", "notebooks/*.ipynb", "fire_tf/weights/*/README.md", "CHANGELOG.md", "CONTRIBUTING.md"]
+include_patterns = [
+    "docs/**",
+    "notebooks/*.ipynb",
+    "fire_tf/weights/*/README.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+]
 html_theme = "furo"
 html_title = f"fire_tf {release}"
 nb_execution_mode = "off"  # their outputs are kept, and tests run them

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -87,6 +88,11 @@ def called(node: ast.Call) -> str:
 def test_every_folder_is_a_room() -> None:
     folders = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").is_file()}
     assert folders == set(ROOMS)
+
+
+def test_contributors_are_told_the_order() -> None:
+    rows = re.findall(r"(?m)^\| `(\w+)` \|", (PACKAGE.parent / "CONTRIBUTING.md").read_text())
+    assert tuple(rows) == ROOMS
 
 
 @pytest.mark.parametrize("room", ROOMS)

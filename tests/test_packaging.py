@@ -1,5 +1,6 @@
 """What an installation holds: configs and weights travel in the wheel and are found there without the clone."""
 
+import configparser
 import subprocess
 import sys
 import venv
@@ -9,6 +10,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = {path.name for path in (ROOT / "configs").glob("*.yaml")}
@@ -21,6 +23,22 @@ def run(*command: object, cwd: Path) -> str:
     result = subprocess.run([*map(str, command)], cwd=cwd, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout
+
+
+def test_containers_hold_versions_that_are_asked_for():
+    """containers/constraints.txt, for Python 3.13 on Linux, against setup.cfg."""
+    lines = (ROOT / "containers/constraints.txt").read_text().splitlines()
+    held = dict(line.split("==") for line in lines if not line.startswith("#"))
+    options = configparser.ConfigParser()
+    options.read(ROOT / "setup.cfg")
+    asked = [options["options"]["install_requires"]]
+    asked += [options["options.extras_require"][extra] for extra in ("formats", "gpu")]
+    for line in "\n".join(asked).split("\n"):
+        requirement = Requirement(line.split("#")[0]) if line.split("#")[0].strip() else None
+        if requirement and (
+            not requirement.marker or requirement.marker.evaluate({"python_version": "3.13"})
+        ):
+            assert held[requirement.name.lower()] in requirement.specifier, line
 
 
 @pytest.fixture(scope="module")
