@@ -1,4 +1,4 @@
-"""The site: ``sphinx-build -W -q -c docs . build/site``.
+"""The site: ``python -m sphinx -E -W -q -c docs . build/site``.
 
 The sources' root is the repository's, so that a link between pages, notebooks and code is the same here and on GitHub.
 """
@@ -13,11 +13,12 @@ from typing import Any
 
 os.environ.update(COLUMNS="100", MPLBACKEND="Agg")  # the width of the commands' help
 
-import fire_tf.__main__ as front_door
 from docutils import nodes
-from fire_tf import __version__
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
+
+import fire_tf.__main__ as front_door
+from fire_tf import __version__
 
 project = "fire_tf"
 author = "the authors of fire_tf"
@@ -65,7 +66,7 @@ def lead_on(app: Sphinx, page: str, source: list[str]) -> None:
 
 def escape(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
     """Docstrings are written to be read as they stand: outside of code a * is a star and a | a bar."""
-    text = re.sub(r"(`[^`]+`)|([*|])", lambda found: found[1] or "\\" + found[2], "\n".join(lines))
+    text = re.sub(r"(`+[^`]+`+)|([*|])", lambda found: found[1] or "\\" + found[2], "\n".join(lines))
     lines[:] = text.split("\n")
 
 
