@@ -56,7 +56,7 @@ class Parsed(BaseException):
 
 
 def commands(page: Path) -> Iterator[Command]:
-    """Of the blocks of shell, and those in running text that have options."""
+    """Of the blocks of shell, and those in running text that have options or install something."""
     text = page.read_text()
     for found in re.finditer(r"```sh\n(.*?)```", text, re.DOTALL):
         before = text[: found.start()].rstrip().rsplit("\n\n", 1)[-1]
@@ -67,8 +67,8 @@ def commands(page: Path) -> Iterator[Command]:
                 words = shlex.split(part, comments=True)
                 if words and words[0] != "export" and "=" not in words[0]:
                     yield Command(words, NOT_RUN in " ".join(before.split()))
-    for found in re.finditer(r"(?<!`)`((?:python|fire-tf) [^`]* --[^`]*)`(?!`)", text):
-        yield Command(shlex.split(found[1]), False)
+    for found in re.finditer(r"(?<!`)`((?:(?:python|fire-tf) [^`]* --|pip install)[^`]*)`(?!`)", text):
+        yield from (Command(shlex.split(part), False) for part in found[1].split(" && "))
 
 
 def program(words: list[str]) -> tuple[str, list[str]] | None:
@@ -85,6 +85,7 @@ def understood(name: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch)
     really = argparse.ArgumentParser.parse_args
 
     def parse_args(parser: argparse.ArgumentParser, given: list[str] | None = None) -> None:
+        parser.allow_abbrev = False
         raise Parsed(really(parser, given))
 
     if name.endswith(".py"):
