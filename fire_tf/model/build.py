@@ -26,7 +26,8 @@ def build_model(config: Config) -> FIRE:
     """The networks of ``config.network`` on the canvas of ``config.data``, weights drawn from Keras' seed."""
     with policy(config.precision):
         model = _networks(config)
-    for network in (model.encoder, model.decoder_ab, model.decoder_ba):
+    of_images = model.encoder, model.decoder_ab, model.decoder_ba
+    for network in (*of_images, model.transformation_ab, model.transformation_ba):
         network.recompute = config.recompute
     model.preprocessing = {
         "modality_a": config.data.modality_a,

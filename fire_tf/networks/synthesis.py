@@ -22,6 +22,7 @@ from fire_tf.networks.layers import (
     run_chain,
     unpatches,
 )
+from fire_tf.networks.recomputing import recomputed
 
 
 class _SynthesisNetwork(NetworkLayer):
@@ -36,7 +37,7 @@ class _SynthesisNetwork(NetworkLayer):
     residual blocks begin as the identity (`ResidualBlock`).
 
     Attributes:
-        recompute: make activations anew for the gradient instead of keeping them (Chen et al. 2016, arXiv 1604.06174).
+        recompute: make activations anew for the gradient instead of keeping them.
     """
 
     recompute = False
@@ -72,13 +73,11 @@ class _SynthesisNetwork(NetworkLayer):
         """What the network makes of a batch (of known size, where it is to `recompute`)."""
         if not self.recompute:
             return self._made(inputs)
-        # One by one, so that no more than one image's activations are there at a time.
-        images = tf.split(inputs, inputs.shape[0])
-        return tf.concat([tf.recompute_grad(self._traced)(image) for image in images], axis=0)
+        return recomputed(self._traced, inputs)[0]
 
     @cached_property  # not made by __init__: a function that is assigned would be looked for in checkpoints
-    def _traced(self) -> Callable[[tf.Tensor], tf.Tensor]:
-        return tf.function(self._made, autograph=False)
+    def _traced(self) -> Callable[[tf.Tensor], list[tf.Tensor]]:
+        return tf.function(lambda image: [self._made(image)], autograph=False)
 
     def _made(self, inputs: tf.Tensor) -> tf.Tensor:
         raise NotImplementedError

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 
 from fire_tf.networks.affine import AffineNetwork
 from fire_tf.networks.nonrigid import NonRigidNetwork
+from fire_tf.networks.recomputing import recomputed
 from fire_tf.networks.spatial import FeatureGrid, affine_points
 
 
@@ -33,7 +35,12 @@ class TransformationNetwork(tf.keras.layers.Layer):
     """T = (T_af, T_nr): (G(x_moving), G(x_fixed)) -> `Phi`.
 
     ``standardised``: both parts see the features' channels at mean 0 and variance 1; the paper's do not.
+
+    Attributes:
+        recompute: as that of `fire_tf.networks.synthesis`.
     """
+
+    recompute = False
 
     def __init__(
         self, affine: AffineNetwork, nonrigid: NonRigidNetwork, standardised: bool = True, **kwargs: Any
@@ -50,6 +57,10 @@ class TransformationNetwork(tf.keras.layers.Layer):
 
     def call(self, inputs: Sequence[tf.Tensor], detach: bool = False) -> Phi:
         """With ``detach`` no gradient goes from one part into the part before: T_nr, the steps of T_af, T_af."""
+        found = partial(self._found, detach=detach)
+        return Phi(*(recomputed(found, *inputs) if self.recompute else found(*inputs)))
+
+    def _found(self, *inputs: tf.Tensor, detach: bool) -> Phi:
         before = tf.stop_gradient if detach else tf.identity
         moving, fixed = map(_standardise, inputs) if self.standardised else inputs
         start = self.affine([moving, fixed])

@@ -11,7 +11,7 @@ import tensorflow as tf  # isort: skip
 
 def test_losses_and_gradients_are_the_same() -> None:
     model, data = awaken(tiny_model(shared=True)), pairs()
-    networks = (model.encoder, model.decoder_ab, model.decoder_ba)
+    networks = (model.encoder, model.decoder_ab, model.decoder_ba, model.transformation_ab)
     variables = [variable for network in networks for variable in network.trainable_variables]
 
     def step() -> list[tf.Tensor]:
