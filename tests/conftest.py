@@ -14,6 +14,14 @@ import pytest
 
 import fire_tf  # noqa: F401 - chooses the Keras of newer TensorFlows, which a test may import first
 
+LONGEST = "test_notebooks.py", "test_train.py", "test_export.py", "test_workers.py", "test_table.py"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files that take longest come first: one that began last would run beside an idle worker."""
+    order = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.name, len(order)))
+
 
 @pytest.fixture
 def no_turns(monkeypatch: pytest.MonkeyPatch) -> None:
