@@ -19,26 +19,32 @@ def sample(field: np.ndarray, points: np.ndarray) -> np.ndarray:
     return np.stack([_clamped(field[..., c], coordinates) for c in range(field.shape[-1])], axis=-1)
 
 
-def sample_with_slopes(image: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """``image`` (*shape) read linearly at points (m, n), clamped at the edge, and the slopes (m, n) of just that.
+def sample_with_slopes(images: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """``images`` (c, *shape) read linearly at points (m, n), clamped at the edge: (c, m), and the slopes of just that,
+    (n, c, m).
 
     Corner by corner and not by scipy, which would have to read twice along every axis: three times as long in 3D.
     """
-    last = np.asarray(image.shape) - 1
+    n = points.shape[-1]
+    last = np.asarray(images.shape[1:]) - 1
     inside = np.clip(points, 0, last - 1e-9)
     corner = inside.astype(np.int64)
-    upper = inside - corner
-    strides = np.asarray(image.strides) // image.itemsize
-    first, flat = corner @ strides, image.ravel()
-    values, slopes = np.zeros(len(points)), np.zeros_like(inside)
-    for offset in product((0, 1), repeat=image.ndim):
-        at_corner = flat[first + int(np.dot(offset, strides))]
-        weights = np.stack([upper[:, axis] if up else 1 - upper[:, axis] for axis, up in enumerate(offset)])
-        values += at_corner * weights.prod(axis=0)
-        for axis, up in enumerate(offset):
-            others = np.delete(weights, axis, axis=0).prod(axis=0)
-            slopes[:, axis] += (1 if up else -1) * at_corner * others
-    return values, np.where(points == inside, slopes, 0.0)
+    strides = np.asarray(images.strides[1:]) // images.itemsize
+    first, flat = corner @ strides, images.reshape(len(images), -1)
+    values = [
+        flat.take(first + int(np.dot(offset, strides)), axis=1) for offset in product((0, 1), repeat=n)
+    ]
+    slopes: list[list[np.ndarray]] = []
+    for axis in reversed(range(n)):  # between neighbours along the axis; the number of corners halves each time
+        upper = inside[:, axis] - corner[:, axis]
+        steps = [high - low for low, high in zip(values[::2], values[1::2], strict=True)]
+        values = [low + upper * step for low, step in zip(values[::2], steps, strict=True)]
+        slopes = [
+            [low + upper * (high - low) for low, high in zip(along[::2], along[1::2], strict=True)]
+            for along in slopes
+        ]
+        slopes.insert(0, steps)
+    return values[0], np.where((points == inside).T[:, np.newaxis], np.stack([along[0] for along in slopes]), 0.0)
 
 
 def pull(image: np.ndarray, points: np.ndarray, *, nearest: bool = False, outside: float = 0.0) -> np.ndarray:
