@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import nibabel as nib
@@ -10,9 +11,12 @@ import pytest
 
 from fire_tf.geometry.point_maps import AffineMap, grid_points
 
+Imitation = Callable[[np.ndarray], np.ndarray]
+
 
 class KnownModel:
-    """Answers ``estimate_pair`` with given transforms; a synthesised image is the input, inverted."""
+    """Answers ``estimate_pair`` with given transforms; synthesised images are what ``imitate`` makes of a and of b, by
+    default the inputs, inverted."""
 
     def __init__(
         self,
@@ -20,6 +24,7 @@ class KnownModel:
         spacing: tuple[float, ...],
         a_to_b: tuple[np.ndarray, np.ndarray] | None = None,
         b_to_a: tuple[np.ndarray, np.ndarray] | None = None,
+        imitate: tuple[Imitation, Imitation] = (np.negative, np.negative),
     ):
         ndim = len(canvas)
         still = (np.eye(ndim, ndim + 1), np.zeros((*canvas, ndim)))
@@ -30,10 +35,11 @@ class KnownModel:
             "spacing": list(spacing),
             "percentile": 99.5,
         }
+        self.imitate = imitate
         self.phis = {"a_to_b": a_to_b or still, "b_to_a": b_to_a or still}
 
     def estimate_pair(self, a: np.ndarray, b: np.ndarray) -> dict[str, np.ndarray]:
-        out = {"synth_b": -a, "synth_a": -b}
+        out = {"synth_b": self.imitate[0](a), "synth_a": self.imitate[1](b)}
         for name, (affine, nonrigid) in self.phis.items():
             out[f"affine_{name}"] = np.stack([affine] * len(a))
             out[f"nonrigid_{name}"] = np.stack([nonrigid] * len(a))

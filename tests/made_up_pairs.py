@@ -1,7 +1,7 @@
 """Pairs of two contrasts that are made up, with the map between them."""
 
 import numpy as np
-from fake_model import brain_like, labels_of, turned
+from fake_model import KnownModel, brain_like, labels_of, turned
 from scipy.ndimage import gaussian_filter
 
 from fire_tf.evaluation.pairs import Pair
@@ -16,7 +16,8 @@ from fire_tf.geometry.point_maps import (
 )
 from fire_tf.geometry.reading import pull
 from fire_tf.measures import metrics
-from fire_tf.registration.pair import Registration
+from fire_tf.measures.grey_values import GreyValueTable
+from fire_tf.registration.pair import Registration, register_pair
 
 SPACING = {2: (2.0, 1.6), 3: (4.0, 4.0, 4.5)}
 SHAPE = {2: (84, 96), 3: (40, 44, 36)}
@@ -64,6 +65,17 @@ def made_up_pair(ndim: int, to_fixed: PointMap | None = None) -> Pair:
         fixed_labels=labels,
         true_to_fixed=to_fixed,
     )
+
+
+def imitating_model(ndim: int, **known: tuple[np.ndarray, np.ndarray]) -> KnownModel:
+    """A model that knows these transforms, and what either contrast looks like in the other one."""
+    model = KnownModel(SHAPE[ndim], SPACING[ndim], **known)
+    pair = made_up_pair(ndim)
+    aligned = register_pair(model, pair.moving, pair.fixed)
+    a, b = aligned.moving.data, aligned.fixed.data
+    everywhere = np.ones(a.shape, dtype=bool)
+    model.imitate = (GreyValueTable.fit(a, b, everywhere), GreyValueTable.fit(b, a, everywhere))
+    return model
 
 
 def distance(pair: Pair, found: Registration) -> float:

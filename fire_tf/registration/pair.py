@@ -77,14 +77,16 @@ class Alignment:
 
 @dataclass(frozen=True)
 class Registration(Alignment):
-    """What a model found for a pair in one pass; the affine maps are the maps' affine parts alone.
+    """What was found for a pair; the affine maps are the maps' affine parts alone.
 
-    ``start`` is where it began, a map as ``to_moving`` is; None: the images on their own axes.
+    ``start`` is where it began, a map as ``to_moving`` is; None: the images on their own axes. ``refined``: whether the
+    maps are those of `fire_tf.registration.refine`, and not the networks' own.
     """
 
     affine_to_moving: AffineMap
     affine_to_fixed: AffineMap
     start: AffineMap | None = None
+    refined: bool = False
 
 
 def modalities(

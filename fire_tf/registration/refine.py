@@ -125,6 +125,7 @@ def refine(found: Registration, search: Search = SEARCHES["heads"]) -> Registrat
         to_fixed=to_fixed,
         affine_to_moving=affine_to_moving,
         affine_to_fixed=affine_to_fixed,
+        refined=True,
     )
     return refined if _correlation(refined) > _correlation(found) else found
 

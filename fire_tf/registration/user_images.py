@@ -152,9 +152,11 @@ def _seen(
 
 
 def _made(found: Alignment, options: Options) -> tuple[Alignment, dict[str, Any]]:
-    """A registration as the options want it, and the numbers of where it started and what was left out."""
+    """A registration as the options want it, and the numbers of where it started and what became of it."""
     numbers: dict[str, Any] = {}
     if isinstance(found, Registration):
+        if options.refined:
+            numbers["refined"] = found.refined
         if found.start is not None:
             numbers["start"] = {
                 "given": options.start is not None,
@@ -244,6 +246,11 @@ def _register_pair(
         from fire_tf.registration.refine import refine, search_for
 
         found = refine(found, search_for(model))
+        if not found.refined:
+            cast_doubt(
+                f"{moving.path} and {fixed.path}: nothing was found by refining that is better in every respect; the "
+                "result is the networks' own answer"
+            )
     if options.affine_only:
         found = replace(found, to_moving=found.affine_to_moving, to_fixed=found.affine_to_fixed)
     return found

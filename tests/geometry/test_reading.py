@@ -100,9 +100,9 @@ def test_an_affine_grid_reads_what_pull_reads_at_its_points(shape: tuple[int, ..
     ],
 )
 def test_slopes_by_hand(point: tuple[float, float], value: float, slopes: tuple[int, int]) -> None:
-    found, gradient = sample_with_slopes(IMAGE, np.array([point], dtype=float))
-    np.testing.assert_allclose(found, [value], atol=1e-7)
-    np.testing.assert_allclose(gradient, [slopes], atol=1e-7)
+    found, gradient = sample_with_slopes(np.stack([IMAGE, -2 * IMAGE]), np.array([point], dtype=float))
+    np.testing.assert_allclose(found, [[value], [-2 * value]], atol=1e-7)
+    np.testing.assert_allclose(gradient[..., 0].T, [slopes, np.multiply(-2, slopes)], atol=1e-7)
 
 
 @both_ranks
@@ -114,8 +114,8 @@ def test_slopes_are_finite_differences_of_what_sample_reads(shape: tuple[int, ..
     def read(places: np.ndarray) -> np.ndarray:
         return sample(noise(shape)[..., np.newaxis], places)[..., 0]
 
-    values, slopes = sample_with_slopes(noise(shape), points)
-    np.testing.assert_allclose(values, read(points), atol=1e-7)
+    values, slopes = sample_with_slopes(noise(shape)[np.newaxis], points)
+    np.testing.assert_allclose(values[0], read(points), atol=1e-7)
     for axis, along in enumerate(step * np.eye(n)):
         expected = (read(points + along) - read(points - along)) / (2 * step)
-        np.testing.assert_allclose(slopes[:, axis], expected, atol=1e-6)
+        np.testing.assert_allclose(slopes[axis, 0], expected, atol=1e-6)

@@ -6,7 +6,16 @@ import nibabel as nib
 import numpy as np
 import pytest
 from fake_model import KnownModel
-from made_up_pairs import SHAPE, SPACING, as_image, distance, made_up_pair, textured, true_map
+from made_up_pairs import (
+    SHAPE,
+    SPACING,
+    as_image,
+    distance,
+    imitating_model,
+    made_up_pair,
+    textured,
+    true_map,
+)
 
 from fire_tf.files.errors import InputError
 from fire_tf.geometry.images import Image
@@ -31,7 +40,7 @@ def around(centre: tuple[float, ...], radius: float) -> np.ndarray:
 def test_a_lesion_misleads_refining_unless_it_is_masked() -> None:
     """It is painted over structure of the moving image and drawn in the fixed one at another place."""
     pair = made_up_pair(2, true_map(2))
-    model = KnownModel(SHAPE[2], SPACING[2])
+    model = imitating_model(2)
     clean = refine(register_pair(model, pair.moving, pair.fixed))
     moving_lesion, fixed_lesion = around((44, 50), 16), around((56, 60), 16)
     images = []

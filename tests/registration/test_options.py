@@ -50,11 +50,25 @@ def test_affine_only_leaves_the_rest_out(commands: Path) -> None:
 
 def test_refining_is_left_to_refine_and_its_answer_is_written(commands: Path, monkeypatch) -> None:
     def still(found: Registration, search: Search) -> Registration:
-        return replace(found, to_moving=AffineMap.identity(3))
+        return replace(found, to_moving=AffineMap.identity(3), refined=True)
 
     monkeypatch.setattr("fire_tf.registration.refine.refine", still)
     main(["--model", "m", "--moving", "a.nii.gz", "--fixed", "b.nii.gz", "--output-prefix", "p_", "--refine"])
     np.testing.assert_allclose(nib.load("p_Warped.nii.gz").get_fdata(), brain_like(SIZE, 0), atol=1e-3)
+    numbers = json.loads(Path("p_qc.json").read_text())
+    assert numbers["refined"]
+    assert numbers["warnings"] == []
+
+
+def test_the_networks_own_answer_is_said_to_be_theirs(
+    commands: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr("fire_tf.registration.refine.refine", lambda found, search: found)
+    main(["--model", "m", "--moving", "a.nii.gz", "--fixed", "b.nii.gz", "--output-prefix", "p_", "--refine"])
+    numbers = json.loads(Path("p_qc.json").read_text())
+    assert not numbers["refined"]
+    assert "a.nii.gz and b.nii.gz: nothing was found by refining" in numbers["warnings"][0]
+    assert "warning: a.nii.gz and b.nii.gz: nothing was found" in capsys.readouterr().err
 
 
 def test_what_a_result_was_made_with_is_written_down(commands: Path, monkeypatch) -> None:
