@@ -59,7 +59,7 @@ def run_experiment(options: Experiment, *, progress: bool = False) -> Iterator[s
     Raises InputError for options that do not go together, and for a model or pairs that cannot be used.
     """
     config, folder = _subject(options)
-    measured = _of_subjects(config, options.split, options.subjects)
+    measured = of_subjects(config, options.split, options.subjects)
     output = options.output or folder / "evaluation"
     _check_options(options, output)
     if options.synthesis and config.data.pairing == "unaligned":
@@ -113,7 +113,7 @@ def _subject(options: Experiment) -> tuple[Config, Path]:
     return load_config(run_config(options.model), options.overrides), options.model
 
 
-def _of_subjects(config: Config, split: Split, subjects: Sequence[str]) -> Config:
+def of_subjects(config: Config, split: Split, subjects: Sequence[str]) -> Config:
     """The config, its ``split`` being these subjects where there are any, whichever split they are of."""
     if not subjects:
         return config

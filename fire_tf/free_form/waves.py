@@ -14,30 +14,26 @@ _LEAST_VOLUME = 0.2  # Jacobian determinants below this are penalised
 class Waves:
     """A displacement u on a canvas as a sum of cosines, the shortest half wave of which is ``half_wave`` mm long.
 
-    u is given by its ``size`` amplitudes per axis, (*size, n), in mm. The mean square of u over the canvas is the sum of
-    their squares. ``spacing`` is the canvas' in mm.
+    u is given by its amplitudes (*size, n), in mm; the mean square of u over the canvas is the sum of their squares.
+    ``spacing`` is the canvas' in mm.
     """
 
-    def __init__(self, shape: tuple[int, ...], spacing: Sequence[float], half_wave: float) -> None:
-        self._spacing = np.asarray(spacing, dtype=np.float64)
-        self.size = tuple(
-            1 + int(size * voxel / half_wave) for size, voxel in zip(shape, spacing, strict=True)
-        )
-        pairs = [cosines(size, count) for size, count in zip(shape, self.size, strict=True)]
-        norms = [np.where(numbers > 0, np.sqrt(2), 1.0) for _, numbers in pairs]
-        self._on_canvas = [basis * norm for (basis, _), norm in zip(pairs, norms, strict=True)]
-        squares = [(numbers / voxel) ** 2 for (_, numbers), voxel in zip(pairs, spacing, strict=True)]
+    def __init__(self, shape: tuple[int, ...], spacing: np.ndarray, half_wave: float) -> None:
+        self._spacing = spacing
+        self.size = tuple(1 + int(length / half_wave) for length in np.multiply(shape, spacing))
+        steps = half_wave / spacing / 4  # a quarter of a half wave shows what derivatives do
+        self._on_canvas, values, slopes, squares = [], [], [], []
+        for size, count, step, voxel in zip(shape, self.size, steps, spacing, strict=True):
+            basis, numbers = cosines(size, count)
+            height = np.where(numbers > 0, np.sqrt(2), 1.0)  # of a mean square of 1
+            phases = np.outer(np.arange(0, size, max(1, step)) + 0.5, numbers)
+            self._on_canvas.append(basis * height)
+            values.append(np.cos(phases) * height)
+            slopes.append(-np.sin(phases) * numbers * height)
+            squares.append((numbers / voxel) ** 2)
+        self._slopes = [[*values[:axis], slope, *values[axis + 1 :]] for axis, slope in enumerate(slopes)]
         # All second derivatives of a cosine together: the sum of its squared wave numbers, squared.
         self._bending = np.square(sum(np.ix_(*squares)))[..., np.newaxis]
-        # Four places per half wave show what derivatives do.
-        places = [np.arange(0, size, max(1, half_wave / voxel / 4)) for size, voxel in zip(shape, spacing, strict=True)]
-        self._slopes = [
-            [
-                _slope(at, numbers, norm) if axis == along else np.cos(np.outer(at + 0.5, numbers)) * norm
-                for axis, (at, (_, numbers), norm) in enumerate(zip(places, pairs, norms, strict=True))
-            ]
-            for along in range(len(shape))
-        ]
 
     def on_grid(self, grid: tuple[slice, ...]) -> list[np.ndarray]:
         """The matrices, one per axis, that take amplitudes to u on a part of the canvas."""
@@ -49,7 +45,9 @@ class Waves:
 
     def fit(self, displacement: np.ndarray) -> np.ndarray:
         """The amplitudes whose u is closest to a displacement (*canvas, n), in voxels, in least squares."""
-        return apply_along_axes([basis.T / len(basis) for basis in self._on_canvas], displacement * self._spacing)
+        return apply_along_axes(
+            [basis.T / len(basis) for basis in self._on_canvas], displacement * self._spacing
+        )
 
     def bending(self, amplitudes: np.ndarray) -> tuple[float, np.ndarray]:
         """Mean squared second derivative of u, over all pairs of axes, in 1/mm^2, and its gradient."""
@@ -58,7 +56,9 @@ class Waves:
 
     def folding(self, amplitudes: np.ndarray) -> tuple[float, np.ndarray]:
         """Mean square of what det(grad(id + u)) falls short of its least value, and its gradient."""
-        jacobian = np.stack([apply_along_axes(slope, amplitudes / self._spacing) for slope in self._slopes], axis=-1)
+        jacobian = np.stack(
+            [apply_along_axes(slope, amplitudes / self._spacing) for slope in self._slopes], axis=-1
+        )
         jacobian += np.eye(len(self.size))
         cofactors = _cofactors(jacobian)
         determinant = (jacobian[..., 0, :] * cofactors[..., 0, :]).sum(axis=-1)
@@ -70,10 +70,6 @@ class Waves:
         for axis, slope in enumerate(self._slopes):
             gradient += apply_along_axes([basis.T for basis in slope], by_slope[..., axis])
         return float(np.mean(short**2)), gradient / self._spacing
-
-
-def _slope(at: np.ndarray, numbers: np.ndarray, norm: np.ndarray) -> np.ndarray:
-    return -np.sin(np.outer(at + 0.5, numbers)) * numbers * norm
 
 
 def apply_along_axes(matrices: Sequence[np.ndarray], values: np.ndarray) -> np.ndarray:

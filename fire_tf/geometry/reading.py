@@ -31,11 +31,11 @@ def sample_with_slopes(images: np.ndarray, points: np.ndarray) -> tuple[np.ndarr
     corner = inside.astype(np.int64)
     strides = np.asarray(images.strides[1:]) // images.itemsize
     first, flat = corner @ strides, images.reshape(len(images), -1)
-    values = [
-        flat.take(first + int(np.dot(offset, strides)), axis=1) for offset in product((0, 1), repeat=n)
-    ]
+    values = [flat.take(first + int(np.dot(offset, strides)), axis=1) for offset in product((0, 1), repeat=n)]
     slopes: list[list[np.ndarray]] = []
-    for axis in reversed(range(n)):  # between neighbours along the axis; the number of corners halves each time
+    for axis in reversed(
+        range(n)
+    ):  # between neighbours along the axis; the number of corners halves each time
         upper = inside[:, axis] - corner[:, axis]
         steps = [high - low for low, high in zip(values[::2], values[1::2], strict=True)]
         values = [low + upper * step for low, step in zip(values[::2], steps, strict=True)]
@@ -44,7 +44,9 @@ def sample_with_slopes(images: np.ndarray, points: np.ndarray) -> tuple[np.ndarr
             for along in slopes
         ]
         slopes.insert(0, steps)
-    return values[0], np.where((points == inside).T[:, np.newaxis], np.stack([along[0] for along in slopes]), 0.0)
+    return values[0], np.where(
+        (points == inside).T[:, np.newaxis], np.stack([along[0] for along in slopes]), 0.0
+    )
 
 
 def pull(image: np.ndarray, points: np.ndarray, *, nearest: bool = False, outside: float = 0.0) -> np.ndarray:

@@ -10,8 +10,8 @@ _BINS = 32
 class MutualInformation:
     """I(x, fixed) of the joint histogram of two sets of grey values in [-1, 1], in nats.
 
-    Every x is shared between two bins (linear Parzen windows), a fixed value lies in the nearest one (Mattes et al.). The
-    histogram is then smoothed with a Gaussian of one bin, which leaves I differentiable and the empty bins a little
+    Every x is shared between two bins (linear Parzen windows), a fixed value lies in the nearest one (Mattes et al.).
+    The histogram is then smoothed with a Gaussian of one bin, which leaves I differentiable and the empty bins a little
     filled.
     """
 

@@ -42,6 +42,7 @@ from fire_tf.registration.pair import PairModel, Registration, between_canvases,
 from fire_tf.registration.quality import similarity
 
 _MARGIN = 12.0  # mm around the fixed image's tissue within which points are compared
+_GAIN = 1e-4  # in nats, of a step that is the last one
 _VOLUMES = 0.2, 5.0  # between which a plausible map changes those of tissue
 
 
@@ -69,8 +70,8 @@ class Search(NamedTuple):
 SEARCHES: Mapping[str, Search] = {
     "heads": Search(
         (
-            Level(step=2.5, smoothing=1.5, half_wave=30, iterations=15),
-            Level(step=1.25, smoothing=0.8, half_wave=20, iterations=15),
+            Level(step=2.5, smoothing=1.5, half_wave=30, iterations=40),
+            Level(step=1.25, smoothing=0.8, half_wave=20, iterations=40),
         ),
         bending=150.0,
     ),
@@ -152,7 +153,7 @@ def _improve(
 ) -> AffineAfterDisplacement:
     """phi after one level of the search."""
     objective = Objective(phi, comparison, level.half_wave, bending)
-    options = {"maxiter": level.iterations, "maxcor": 12}
+    options = {"maxiter": level.iterations, "maxcor": 12, "ftol": _GAIN}
     result = minimize(objective, objective.start, jac=True, method="L-BFGS-B", options=options)
     return objective.phi(result.x)
 

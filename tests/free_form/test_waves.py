@@ -17,7 +17,7 @@ def wave(first: int, second: int) -> np.ndarray:
 
 def test_bending_of_a_wave() -> None:
     """cos(a x) cos(b y) of 1 mm: the mean squares of a^2, b^2 and twice a b times a quarter."""
-    waves = Waves((30, 20), tuple(VOXEL), 12.0)
+    waves = Waves((30, 20), VOXEL, 12.0)
     assert waves.size == (6, 6)  # up to five half waves in 60 mm
     amplitudes = waves.fit(wave(3, 2))
     np.testing.assert_allclose(waves.displacement(amplitudes), wave(3, 2), atol=1e-12)
@@ -27,13 +27,13 @@ def test_bending_of_a_wave() -> None:
 
 
 def test_waves_that_are_too_short_are_left_out() -> None:
-    waves = Waves((30, 20), tuple(VOXEL), 12.0)
+    waves = Waves((30, 20), VOXEL, 12.0)
     np.testing.assert_allclose(waves.fit(wave(6, 1)), 0, atol=1e-12)
 
 
 def test_folding_counts_what_the_volume_falls_short_of() -> None:
     """u = c cos(x pi / L): the volume falls to 1 - c pi / L in the middle, where x = L / 2."""
-    waves = Waves((30, 20), tuple(VOXEL), 60.0)
+    waves = Waves((30, 20), VOXEL, 60.0)
     steepest = np.pi / 60
     places = np.pi * (np.arange(0, 30, 7.5) + 0.5) / 30  # where a derivative is looked at
     short = np.maximum(0.2 - (1 - 18 * steepest * np.sin(places)), 0)

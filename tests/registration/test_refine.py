@@ -35,6 +35,7 @@ from fire_tf.measures import metrics
 from fire_tf.registration.pair import Registration, register_pair
 from fire_tf.registration.refine import SEARCHES, Search, refine, search_for
 
+
 def searching(**changes: float) -> Search:
     """The search for heads, its levels and its bending changed."""
     heads = SEARCHES["heads"]
@@ -122,7 +123,7 @@ def test_the_networks_answer_stays_where_the_search_ends_below_it() -> None:
 
 def test_the_networks_answer_stays_where_the_synthesised_images_say_so() -> None:
     """Inverted they tell as much of the other image as before, and correlate the less the better they lie."""
-    pair, start, refined = deformed(2)
+    _, start, refined = deformed(2)
     assert refined is not start
     assert refined.refined
     inverted = replace(
@@ -183,7 +184,7 @@ def test_the_gradient_is_that_of_the_objective(ndim: int) -> None:
     rng = np.random.default_rng(1)
     x = objective.start + rng.normal(0, 8 / ndim, objective.start.size)
     x[: ndim * (ndim + 1)] = objective.start[: ndim * (ndim + 1)]
-    waves = Waves(SHAPE[ndim], SPACING[ndim], 40)
+    waves = Waves(SHAPE[ndim], np.array(SPACING[ndim]), 40)
     folding, _ = waves.folding(x[ndim * (ndim + 1) :].reshape(*waves.size, ndim))
     assert folding > 1e-3
     _, gradient = objective(x)
