@@ -19,6 +19,7 @@ from fire_tf.intensities.grey_values import BACKGROUND
 from fire_tf.measures.mutual_information import MutualInformation
 
 _FOLDING = 10.0  # weight of V
+_POINTS = 50_000  # that are compared: more add little to a histogram (volumes have many)
 
 
 class Comparison:
@@ -28,8 +29,8 @@ class Comparison:
     fixed one's modality, the fixed one in the moving one's), the mean of three: of the images, and of each with the
     other one's imitation.
 
-    The points lie in ``mask`` (*canvas), ``step`` mm apart, at least one voxel; all images are filtered with a
-    Gaussian of sigma ``smoothing`` mm.
+    The points lie in ``mask`` (*canvas), ``step`` mm apart, at least one voxel, and farther where they would be too
+    many; all images are filtered with a Gaussian of sigma ``smoothing`` mm.
     """
 
     def __init__(
@@ -44,7 +45,9 @@ class Comparison:
     ) -> None:
         self.spacing = np.asarray(fixed.spacing)
         stride = np.maximum(1, np.rint(step / self.spacing).astype(int))
-        self.grid = tuple(slice(None, None, int(size)) for size in stride)
+        while mask[tuple(slice(None, None, size) for size in stride)].sum() > _POINTS:
+            stride += 1
+        self.grid = tuple(slice(None, None, size) for size in stride)
         self.shape, self.mask = mask.shape, mask[self.grid]
         self.points = grid_points(mask.shape)[self.grid][self.mask]
         of_moving, of_fixed = ([image] for image in imitations) if imitations else ([], [])
