@@ -43,7 +43,10 @@ from fire_tf.registration.quality import similarity
 
 _MARGIN = 12.0  # mm around the fixed image's tissue within which points are compared
 _GAIN = 1e-4  # in nats, of a step that is the last one
-_VOLUMES = 0.2, 5.0  # between which a plausible map changes those of tissue
+_VOLUMES, _BEYOND = (
+    (0.2, 5.0),
+    0.01,
+)  # between which a plausible map changes those of tissue, but for such a part
 
 
 @dataclass(frozen=True)
@@ -161,7 +164,7 @@ def _improve(
 def _plausible(phi: PointMap, tissue: np.ndarray) -> bool:
     """Whether a map, from voxels where ``tissue`` (*canvas) is, changes its volumes as far as anatomy may."""
     determinant = jacobian_determinant(map_positions(phi, tissue.shape))[tissue]
-    return bool(determinant.min() > _VOLUMES[0] and determinant.max() < _VOLUMES[1])
+    return bool(np.mean((determinant < _VOLUMES[0]) | (determinant > _VOLUMES[1])) < _BEYOND)
 
 
 def _correlation(found: Registration) -> float:
