@@ -84,7 +84,7 @@ SEARCHES: Mapping[str, Search] = {
             Level(step=1.5, smoothing=1, half_wave=10, iterations=60),
             Level(step=1.5, smoothing=0.8, half_wave=7, iterations=60),
         ),
-        bending=2.0,
+        bending=15.0,
     ),
 }
 """Both found on validation and training subjects: docs/refine.md. A wall that thickens moves less smoothly than the
