@@ -11,9 +11,8 @@ nats, F_y(x) the synthesised image of x in y's modality, B the bending energy an
 inverse of phi, found point by point, so the two directions agree. Only numpy and scipy are at work: nothing is traced,
 and the same pair always gives the same result.
 
-The synthesised images have their errors where the images alone mislead and the other way round; what all of them agree
-on has not led astray where mutual information of the images alone did (docs/refine.md). What is found is taken only if
-more than what was sought says that it is better.
+Synthesised images err elsewhere than mutual information of the images does, and together they lead astray less often
+(docs/refine.md). What is found is taken only if more than what was sought says that it is better.
 """
 
 from __future__ import annotations
@@ -100,7 +99,7 @@ def refine(found: Registration, search: Search = SEARCHES["heads"]) -> Registrat
     """Both directions of a registration, refined; the synthesised images stay as they are.
 
     The search starts from that direction by which the images are more alike. Where its end is no better than the
-    networks' own answer (`_better`), that one is returned, itself.
+    networks' own answer, or implausible, that one is returned, itself.
     """
     moving, fixed = found.moving, found.fixed
     given = between_canvases(found.to_moving, fixed, moving)
