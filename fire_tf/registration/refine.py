@@ -42,10 +42,8 @@ from fire_tf.registration.quality import similarity
 
 _MARGIN = 12.0  # mm around the fixed image's tissue within which points are compared
 _GAIN = 1e-4  # in nats, of a step that is the last one
-_VOLUMES, _BEYOND = (
-    (0.2, 5.0),
-    0.01,
-)  # between which a plausible map changes those of tissue, but for such a part
+_VOLUMES = 0.2, 5.0  # between which a plausible map changes the volumes of tissue,
+_BEYOND = 0.01  # but for such a part of it
 
 
 @dataclass(frozen=True)
