@@ -115,10 +115,10 @@ class Run:
         stages = (stage for stage, end in zip(self.config.stages, ends, strict=True) if step <= end)
         compile_for(self.model, next(stages, self.config.stages[-1]))
         self.checkpoint.restore(latest).assert_existing_objects_matched()
-        if self.chief:
-            self._cut()
 
-    def _cut(self) -> None:
+    def cut(self) -> None:
+        """Take away what was written behind the step reached, by a run that ended before its next checkpoint or its
+        first."""
         self._cut_rows()
         self._cut_events()
         for picture in self.picture.parent.glob("step_*.png"):

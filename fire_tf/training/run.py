@@ -69,6 +69,8 @@ def train(config: Config, folder: Path, *, resume: bool = False, quiet: bool = F
         run.restore()
     elif run.chief:
         save_config(config, folder / "config.yaml")
+    if run.chief:
+        run.cut()
     _run_stages(run, quiet)
     if run.chief and not (restoring and (folder / "model").is_dir()):
         _set_limits(run.model, config)

@@ -354,6 +354,19 @@ def test_what_lies_behind_the_checkpoint_is_taken_away_and_written_once(
     assert names[0] == names[1]
 
 
+def test_what_was_written_before_the_first_checkpoint_is_taken_away_too(
+    config: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder, ignore=shutil.ignore_patterns("checkpoints", "model", "best"))
+    for name in ("_run_stages", "_set_limits"):
+        monkeypatch.setattr(f"fire_tf.training.run.{name}", lambda *_: None)
+    main(["--config", str(config), "--output", str(folder), "--quiet", "--resume"])
+    assert rows(run)
+    assert not rows(folder)
+    assert not any((folder / "pictures").iterdir())
+
+
 def logged(folder: Path) -> dict[tuple[str, str], list[int]]:
     """Steps of every scalar in a stage's event files, by its part (train, validation) and tag."""
     found: dict[tuple[str, str], list[int]] = {}
