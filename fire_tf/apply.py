@@ -101,6 +101,8 @@ def _move_points(chosen: argparse.Namespace) -> Iterable[object]:
     of_images = (chosen.input, chosen.composite, chosen.jacobian, chosen.log_jacobian)
     if any(of_images) or len(chosen.output) != 1:
         raise InputError("--points takes one --output, and no --input, --composite or --jacobian")
+    if chosen.channels or chosen.fill or chosen.interpolation != "linear":
+        raise InputError("--interpolation, --fill and --channels are of images, not of --points")
     if bool(chosen.transform) == bool(chosen.registration):
         raise InputError("give --registration P_ or --transform with --points")
     if bool(chosen.registration) != bool(chosen.given_in):

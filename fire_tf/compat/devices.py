@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from fire_tf.compat.quiet import import_tensorflow
 from fire_tf.files.errors import InputError
 
 
@@ -23,6 +24,7 @@ def use_device(name: str | None) -> None:
     Raises:
         InputError: there is no such device.
     """
+    import_tensorflow()
     import tensorflow as tf
 
     gpus = tf.config.list_physical_devices("GPU")

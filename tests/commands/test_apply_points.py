@@ -133,6 +133,10 @@ def test_points_beside_the_field_are_told(tmp_path: Path, capsys: pytest.Capture
         ("--transform P_CompositeWarp.nii.gz --points p.csv --output o.csv", "name it with --source"),
         ("--transform flat.mat [flat.mat,1] --points p.csv --output o.csv", "cannot be inverted"),
         ("--transform P_Affine.mat --points p.csv --output o.csv --input p.csv", "and no --input"),
+        (
+            "--transform P_Affine.mat --points p.csv --output o.csv --interpolation nearest",
+            "are of images, not of --points",
+        ),
         ("--transform P_Affine.mat --output o.csv", "give --transform and --reference"),
     ],
 )

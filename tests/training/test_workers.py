@@ -100,6 +100,7 @@ def test_all_go_on_where_one_was_killed(tmp_path: Path) -> None:
         time.sleep(0.2)
     time.sleep(1.0)
     processes[1].send_signal(signal.SIGKILL)
+    assert processes[1].wait() == -signal.SIGKILL
     assert processes[0].wait(timeout=300) == 1  # says so and ends by itself
     assert [process.wait() for process in _start_two(config, killed, _by_slurm(), "--resume")] == [0, 0]
     expected = _checkpoint(whole)
