@@ -225,8 +225,8 @@ def test_the_model_loads_from_its_run_with_its_optimizers(run: Path) -> None:
 @pytest.mark.parametrize(
     "step",
     [
-        pytest.param(4, id="first stage done"),
-        pytest.param(6, id="amid the second stage"),
+        pytest.param(4, id="first stage done", marks=pytest.mark.slow),
+        pytest.param(6, id="amid the second stage", marks=pytest.mark.slow),
         pytest.param(10, id="amid the cycle"),
     ],
 )
@@ -308,7 +308,10 @@ def test_quiet_leaves_the_bar_out(config: Path, tmp_path: Path, capfd) -> None:
         assert f"{stage}: 100%" in shown
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)],
+)
 def test_a_signal_ends_a_run_behind_its_step_with_a_checkpoint(
     number: int, code: int, config: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
