@@ -33,9 +33,8 @@ def sample_with_slopes(images: np.ndarray, points: np.ndarray) -> tuple[np.ndarr
     first, flat = corner @ strides, images.reshape(len(images), -1)
     values = [flat.take(first + int(np.dot(offset, strides)), axis=1) for offset in product((0, 1), repeat=n)]
     slopes: list[list[np.ndarray]] = []
-    for axis in reversed(
-        range(n)
-    ):  # between neighbours along the axis; the number of corners halves each time
+    # Between neighbours along an axis after the other; the number of corners halves each time.
+    for axis in reversed(range(n)):
         upper = inside[:, axis] - corner[:, axis]
         steps = [high - low for low, high in zip(values[::2], values[1::2], strict=True)]
         values = [low + upper * step for low, step in zip(values[::2], steps, strict=True)]
@@ -44,9 +43,8 @@ def sample_with_slopes(images: np.ndarray, points: np.ndarray) -> tuple[np.ndarr
             for along in slopes
         ]
         slopes.insert(0, steps)
-    return values[0], np.where(
-        (points == inside).T[:, np.newaxis], np.stack([along[0] for along in slopes]), 0.0
-    )
+    unclamped = (points == inside).T[:, np.newaxis]
+    return values[0], np.where(unclamped, np.stack([along[0] for along in slopes]), 0.0)
 
 
 def pull(image: np.ndarray, points: np.ndarray, *, nearest: bool = False, outside: float = 0.0) -> np.ndarray:

@@ -6,6 +6,7 @@ import hashlib
 import platform
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,18 +37,16 @@ def quality(found: Alignment) -> dict[str, Any]:
     still = AffineMap.identity(3)
     forward = between_canvases(found.to_moving, found.fixed, found.moving)
     inverse = between_canvases(found.to_fixed, found.moving, found.fixed)
+    before, inverse_before = similarities(replace(found, to_moving=still, to_fixed=still))
+    reached, inverse_reached = similarities(found)
     brain, other_brain = (metrics.brain_mask(image.data, BACKGROUND) for image in (found.fixed, found.moving))
     determinant = metrics.jacobian_determinant(metrics.map_positions(forward, brain.shape))
     other = metrics.jacobian_determinant(metrics.map_positions(inverse, other_brain.shape))
     numbers = {
-        "similarity_before": similarity(
-            found.fixed, found.from_moving, between_canvases(still, found.fixed, found.moving)
-        ),
-        "similarity": similarity(found.fixed, found.from_moving, forward),
-        "inverse_similarity_before": similarity(
-            found.moving, found.from_fixed, between_canvases(still, found.moving, found.fixed)
-        ),
-        "inverse_similarity": similarity(found.moving, found.from_fixed, inverse),
+        "similarity_before": before,
+        "similarity": reached,
+        "inverse_similarity_before": inverse_before,
+        "inverse_similarity": inverse_reached,
         "folded_percent": metrics.folded_percent(determinant, brain),
         "inverse_folded_percent": metrics.folded_percent(other, other_brain),
         "inverse_consistency_mm": metrics.inverse_consistency(forward, inverse, brain, found.fixed.spacing),
@@ -101,3 +100,15 @@ def similarity(target: Prepared, synthesis: Synthesis, to_source: PointMap) -> f
     if not brain.any() or not warped[brain].std() or not target.data[brain].std():
         return 0.0
     return correlation(warped, target.data, brain)
+
+
+def similarities(found: Alignment) -> tuple[float, float]:
+    """`similarity` of the fixed image and the moving one in its modality, and that of the other direction."""
+    return (
+        similarity(
+            found.fixed, found.from_moving, between_canvases(found.to_moving, found.fixed, found.moving)
+        ),
+        similarity(
+            found.moving, found.from_fixed, between_canvases(found.to_fixed, found.moving, found.fixed)
+        ),
+    )

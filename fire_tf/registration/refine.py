@@ -38,7 +38,7 @@ from fire_tf.geometry.point_maps import (
 from fire_tf.intensities.grey_values import foreground
 from fire_tf.measures.metrics import jacobian_determinant, map_positions
 from fire_tf.registration.pair import PairModel, Registration, between_canvases, counting, world_maps
-from fire_tf.registration.quality import similarity
+from fire_tf.registration.quality import similarities
 
 _MARGIN = 12.0  # mm around the fixed image's tissue within which points are compared
 _GAIN = 1e-4  # in nats, of a step that is the last one
@@ -128,7 +128,7 @@ def refine(found: Registration, search: Search = SEARCHES["heads"]) -> Registrat
         affine_to_fixed=affine_to_fixed,
         refined=True,
     )
-    return refined if _correlation(refined) > _correlation(found) else found
+    return refined if sum(similarities(refined)) > sum(similarities(found)) else found
 
 
 def _starts(found: Registration) -> list[AffineAfterDisplacement]:
@@ -162,12 +162,3 @@ def _plausible(phi: PointMap, tissue: np.ndarray) -> bool:
     """Whether a map, from voxels where ``tissue`` (*canvas) is, changes its volumes as far as anatomy may."""
     determinant = jacobian_determinant(map_positions(phi, tissue.shape))[tissue]
     return bool(np.mean((determinant < _VOLUMES[0]) | (determinant > _VOLUMES[1])) < _BEYOND)
-
-
-def _correlation(found: Registration) -> float:
-    """Of either image with the other one's imitation on it, the mean of the two."""
-    onto_fixed = between_canvases(found.to_moving, found.fixed, found.moving)
-    onto_moving = between_canvases(found.to_fixed, found.moving, found.fixed)
-    return similarity(found.fixed, found.from_moving, onto_fixed) + similarity(
-        found.moving, found.from_fixed, onto_moving
-    )

@@ -22,7 +22,7 @@ from fire_tf.geometry.images import Image
 from fire_tf.geometry.point_maps import AffineMap
 from fire_tf.intensities.grey_values import foreground
 from fire_tf.registration.pair import PairModel, Registration, between_canvases, of_stacks, register_pair
-from fire_tf.registration.quality import similarity
+from fire_tf.registration.quality import similarities
 from fire_tf.transforms.fields import AffineTransform
 from fire_tf.transforms.readers import read_transform
 
@@ -106,13 +106,8 @@ def register_from_start(
 def _agreement(found: Registration) -> tuple[float, float]:
     """How alike the images are: mutual information, and the mean correlation with the synthesised images."""
     onto_fixed = between_canvases(found.to_moving, found.fixed, found.moving)
-    onto_moving = between_canvases(found.to_fixed, found.moving, found.fixed)
     comparison = _comparison(found.moving, found.fixed)
-    correlations = (
-        similarity(found.fixed, found.from_moving, onto_fixed),
-        similarity(found.moving, found.from_fixed, onto_moving),
-    )
-    return comparison.similarity(onto_fixed) if comparison else 0.0, float(np.mean(correlations))
+    return comparison.similarity(onto_fixed) if comparison else 0.0, float(np.mean(similarities(found)))
 
 
 def _comparison(moving: Prepared, fixed: Prepared) -> Comparison | None:
