@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fire_tf.bids.names import BidsImage, Selector, parse_name
-from fire_tf.config.messages import nearest
 from fire_tf.files.doubts import cast_doubt
-from fire_tf.files.errors import InputError
+from fire_tf.files.errors import InputError, nearest
 
 DESCRIPTION = "dataset_description.json"
 _EXTENSIONS = (".nii.gz", ".nii")

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, get_args
 
 from fire_tf.config.kinds import Count, Fraction, Number, PerAxis, Positive, UserPath, Voxels, Whole, within
-from fire_tf.config.messages import nearest
+from fire_tf.files.errors import nearest
 
 Split = Literal["train", "validate", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)

@@ -1,12 +1,13 @@
 """What is wrong with a config, in one line that begins with the full path of the key."""
 
-import difflib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any, get_args, get_type_hints
 
 from pydantic import ValidationError
+
+from fire_tf.files.errors import nearest
 
 # What was expected, by pydantic's name of the fault.
 _EXPECTED = {
@@ -23,11 +24,6 @@ _EXPECTED = {
     "tuple_type": "a list",
 }
 _UNKNOWN_KEY = ("unexpected_keyword_argument", "invalid_key")
-
-
-def nearest(name: object, known: Iterable[Any]) -> str:
-    """The known name that looks most like ``name``."""
-    return difflib.get_close_matches(str(name), [str(entry) for entry in known], n=1, cutoff=0.0)[0]
 
 
 def shown(value: object) -> str:

@@ -1,9 +1,10 @@
 """What goes wrong because of the input, and how a command says so."""
 
+import difflib
 import functools
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import ParamSpec, TypeVar
 
 from fire_tf.files.doubts import in_lines
@@ -18,6 +19,11 @@ EXIT_BROKEN_PIPE = 141  # 128 + SIGPIPE
 
 class InputError(ValueError):
     """A file, option or value of the user's cannot be used; the message, one line, names it and says why."""
+
+
+def nearest(name: object, known: Iterable[object]) -> str:
+    """The known name that looks most like ``name``."""
+    return difflib.get_close_matches(str(name), [str(entry) for entry in known], n=1, cutoff=0.0)[0]
 
 
 def exit_cleanly(main: Callable[Parameters, Result]) -> Callable[Parameters, Result]:

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from fire_tf.config.messages import nearest
 from fire_tf.config.schema import SPLITS
-from fire_tf.files.errors import InputError
+from fire_tf.files.errors import InputError, nearest
 
 Found = TypeVar("Found")
 Splits = Mapping[str, Sequence[str]]

@@ -3,12 +3,16 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
 
 from fire_tf.__main__ import COMMANDS, main
 
 HEAVY = ("tensorflow", "numpy", "nibabel", "scipy", "matplotlib")
+CLIENT = Path(__file__).parents[2] / "requirements/client.txt"
 BUFFERED = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
 
 
@@ -53,6 +57,42 @@ def test_an_unknown_command_is_one_line(capsys: pytest.CaptureFixture[str]) -> N
         main(["registre"])
     assert ended.value.code == 2
     assert capsys.readouterr().err == f"error: registre: no such command; known: {', '.join(COMMANDS)}\n"
+
+
+ONLY = """
+import re, sys
+from importlib.metadata import packages_distributions, requires
+
+named = lambda line: re.match(r"[\\w-]+", line)[0].lower().replace("_", "-")
+client = {named(line) for line in open(sys.argv.pop(1)) if not line.startswith("#")}
+others = {named(line) for line in requires("fire_tf")} - client
+for module, distributions in packages_distributions().items():
+    if others & {named(distribution) for distribution in distributions}:
+        sys.modules[module] = None  # importing it fails
+from fire_tf.__main__ import main
+main()
+"""
+
+
+def test_client_needs_no_more_than_its_list(tmp_path: Path) -> None:
+    """With the other requirements hidden; a slow test of packaging installs no more than the list."""
+    image = tmp_path / "image.nii"
+    nib.save(nib.Nifti1Image(np.arange(24, dtype=np.float32).reshape(4, 6, 1), np.eye(4)), image)
+    asked = [
+        "client",
+        "--server",
+        "127.0.0.1:1",
+        "--moving",
+        image,
+        "--fixed",
+        image,
+        "--output-prefix",
+        "p_",
+    ]
+    command = [sys.executable, "-c", ONLY, CLIENT, *asked]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert result.returncode == 2, result.stderr
+    assert result.stderr.startswith("error: 127.0.0.1:1, ")
 
 
 QUIET_ENDS = {
