@@ -13,6 +13,7 @@ import argparse
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +28,7 @@ from fire_tf.cohorts.attending import Outcome, Work
 from fire_tf.cohorts.cohort import register_cohort
 from fire_tf.cohorts.manifest import Cohort, Row, read_manifest
 from fire_tf.cohorts.overlap import attend_side_by_side
+from fire_tf.files.doubts import Doubt
 from fire_tf.model.build import build_model
 from fire_tf.registration import results
 from fire_tf.registration.user_images import Options
@@ -82,6 +84,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         make_up(folder, chosen.pairs, model.canvas, config.data.spacing)
+        warnings.simplefilter("ignore", Doubt)  # made-up images may look turned against each other
         cohort = Cohort(read_manifest(folder / "pairs.csv"), f"{folder}/out/P_")
         if not register_cohort(watched, cohort, Options(), {}):
             sys.exit("some pairs failed")

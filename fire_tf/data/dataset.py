@@ -120,7 +120,8 @@ class Pairs:
         # trains.
         numbers = tf.data.Dataset.range(start, np.iinfo(np.int64).max if repeat else max(start, self.count))
         index, of = share
-        elements = numbers.shard(of, index).map(self._draw, num_parallel_calls=_PARALLEL, deterministic=True)
+        draw = tf.autograph.experimental.do_not_convert(self._draw)
+        elements = numbers.shard(of, index).map(draw, num_parallel_calls=_PARALLEL, deterministic=True)
         return elements.batch(batch_size, drop_remainder=repeat).prefetch(_AHEAD)
 
 
@@ -159,8 +160,8 @@ class _Draw:
         self.stock, self.moving, self.seed, self.pairing, self.mirror = stock, moving, seed, pairing, mirror
         self.deformation, self.common, self.shading = deformation, common, shading
         self.canvas = stock.stored.canvas
-        self._make = tf.function(self._element, jit_compile=True)
-        self._shade = tf.function(shade, jit_compile=True)
+        self._make = tf.function(self._element, jit_compile=True, autograph=False)
+        self._shade = tf.function(shade, jit_compile=True, autograph=False)
 
     def __call__(self, number: tf.Tensor) -> dict[str, tf.Tensor]:
         seed = tf.stack([tf.constant(self.seed, tf.int64), number])

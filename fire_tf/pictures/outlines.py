@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 
 from fire_tf.geometry.point_maps import PointMap, grid_points
 from fire_tf.geometry.reading import pull
-from fire_tf.pictures.panels import Plane, save, show_slice
+from fire_tf.pictures.panels import Plane, entitle, save, show_slice
 
 _COLOURS = ("tab:blue", "tab:orange", "tab:green", "tab:red", "tab:purple")
 _MARGIN = 0.1  # of the image's size, around the structures
@@ -52,7 +52,7 @@ def draw_outlines(rows: Sequence[Sequence[Warped]], structures: Mapping[int, str
     for panels, row in zip(lines, rows, strict=True):
         for panel, shown in zip(panels, row, strict=True):
             _show_outlines(panel, shown, structures)
-            panel.set_title(shown.title, fontsize=9)
+            entitle(panel, shown.title)
     colours = zip(structures.values(), _COLOURS, strict=False)
     figure.legend(
         handles=[Line2D([], [], color=colour, label=f"{structure}, warped") for structure, colour in colours],

@@ -32,12 +32,17 @@ class Plane(NamedTuple):
         return image if self.normal is None else np.take(image, self.place, axis=self.normal)
 
 
+def entitle(panel: Axes, title: str) -> None:
+    """A panel's title, at a place that is said: matplotlib would look for one for as long as all else takes."""
+    panel.set_title(title, fontsize=9, y=1.0)
+
+
 def show_slice(panel: Axes, image: np.ndarray, title: str, aspect: float = 1.0) -> None:
     """An image (*size) in [-1, 1] in grey; ``aspect``: of a voxel, second axis by first."""
     panel.imshow(
         image.T, cmap="gray", vmin=-1, vmax=1, origin="lower", interpolation="nearest", aspect=aspect
     )
-    panel.set_title(title, fontsize=9)
+    entitle(panel, title)
     panel.set_axis_off()
 
 

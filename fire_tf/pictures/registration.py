@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from fire_tf.geometry.reading import pull
 from fire_tf.measures.metrics import brain_mask, jacobian_determinant
-from fire_tf.pictures.panels import Plane, save, show_slice
+from fire_tf.pictures.panels import Plane, entitle, save, show_slice
 
 _BACKGROUND = -1.0
 _GRID_LINES = 24
@@ -155,7 +155,7 @@ def _show_jacobian(
     )
     folded = np.ma.masked_equal((mask & (determinant <= 0)).astype(float), 0.0)
     panel.imshow(folded.T, cmap="brg", vmin=0, vmax=1, origin="lower", interpolation="nearest", aspect=aspect)
-    panel.set_title("log2 Jacobian (green: folded)", fontsize=9)
+    entitle(panel, "log2 Jacobian (green: folded)")
     panel.set_axis_off()
     # Beside the panel and not out of it, which would shrink the picture against the others.
     figure.colorbar(shown, cax=panel.inset_axes((1.03, 0.15, 0.04, 0.7)))

@@ -13,7 +13,7 @@ from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 from scipy.ndimage import gaussian_filter
 
 from fire_tf.geometry.stacks import slice_axis
-from fire_tf.pictures.panels import save
+from fire_tf.pictures.panels import entitle, save
 
 _SMOOTH = 3.0  # voxels: motion is judged over such places, not at lone voxels
 
@@ -42,7 +42,7 @@ def draw_series(
     grey = {"cmap": "gray", "vmin": float(reference.min()), "vmax": float(np.percentile(reference, 99.5))}
     panels[0].imshow(reference.T, origin="lower", aspect=size[1] / size[0], **grey)
     panels[0].axhline(column, color="tab:orange", linewidth=0.8)
-    panels[0].set_title("reference frame", fontsize=9)
+    entitle(panels[0], "reference frame")
     panels[0].set_axis_off()
     _show_motion(figure, panels[1:3], (before, after), size[1] / size[0])
     for panel, frames, when in zip(panels[3:], (before, after), ("before", "after"), strict=True):
@@ -59,7 +59,7 @@ def _show_motion(
         shown = panel.imshow(
             deviation.T, origin="lower", aspect=aspect, cmap="magma", vmin=0, vmax=varies[0].max()
         )
-        panel.set_title(f"SD over time, {when}: mean {deviation.mean():.3g}", fontsize=9)
+        entitle(panel, f"SD over time, {when}: mean {deviation.mean():.3g}")
         panel.set_axis_off()
     figure.colorbar(shown, ax=panels[-1], shrink=0.8)
 
@@ -67,6 +67,6 @@ def _show_motion(
 def _show_line(panel: Axes, line: np.ndarray, title: str, grey: Mapping[str, Any]) -> None:
     """A line of voxels (X, frames) over time."""
     panel.imshow(line, aspect="auto", interpolation="nearest", **grey)
-    panel.set_title(title, fontsize=9)
+    entitle(panel, title)
     panel.set_xlabel("frame", fontsize=8)
     panel.set_yticks([])

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from fire_tf.pictures.panels import save, show_slice
+from fire_tf.pictures.panels import entitle, save, show_slice
 
 _COLUMNS = 3
 _LEAST = 1e-6  # of a range that is divided by
@@ -33,6 +33,6 @@ def draw_terms(terms: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray, flo
         show_slice(line[1], pictured[1], "")
         largest = 1.0 if left.shape[-1] == 1 else max(float(error.max()), _LEAST)
         line[2].imshow(error.T, cmap="magma", vmin=0, vmax=largest, origin="lower")
-        line[2].set_title(f"{value:.3f}", fontsize=9)
+        entitle(line[2], f"{value:.3f}")
         line[2].set_axis_off()
     save(figure, path)

@@ -222,11 +222,12 @@ def test_the_model_loads_from_its_run_with_its_optimizers(run: Path) -> None:
     assert updates == {"affine": 2, "nonrigid": 2, "synthesis": 1}
 
 
+@pytest.mark.slow  # two tests below resume amid the cycle each time
 @pytest.mark.parametrize(
     "step",
     [
-        pytest.param(4, id="first stage done", marks=pytest.mark.slow),
-        pytest.param(6, id="amid the second stage", marks=pytest.mark.slow),
+        pytest.param(4, id="first stage done"),
+        pytest.param(6, id="amid the second stage"),
         pytest.param(10, id="amid the cycle"),
     ],
 )
