@@ -22,7 +22,8 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 LARGEST = 700_000  # bytes of a notebook with its outputs
 PICTURES = {"01_quickstart": 3, "02_your_own_data": 3, "03_inside_fire": 6, "04_cine": 3}
 
-NEWER = sys.version_info >= (3, 12)
+# Two with the oldest and two with the newest TensorFlow each time; the others are slow tests there.
+RUN = ("01_quickstart", "03_inside_fire") if sys.version_info >= (3, 12) else ("02_your_own_data", "04_cine")
 
 notebooks = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
@@ -90,10 +91,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(
     "path",
-    [  # with newer TensorFlows the shortest alone runs each time, to keep within the time that a change may take
-        pytest.param(
-            path, id=path.stem, marks=pytest.mark.slow if NEWER and path.stem != "01_quickstart" else ()
-        )
+    [
+        pytest.param(path, id=path.stem, marks=() if path.stem in RUN else pytest.mark.slow)
         for path in NOTEBOOKS
     ],
 )

@@ -14,6 +14,7 @@ from fire_tf.model.losses import LAMBDA, Losses
 from fire_tf.model.objectives import OBJECTIVES, aligned_losses, check_cycle, known_losses, paper_losses
 from fire_tf.model.precision import loss_scaled, scaled, unscaled
 from fire_tf.model.term_means import TermMean
+from fire_tf.networks.compiled import as_traced
 from fire_tf.networks.spatial import FeatureGrid
 from fire_tf.networks.synthesis import Decoder, Encoder
 from fire_tf.networks.transformation import TransformationNetwork
@@ -40,6 +41,8 @@ class FIRE(ForwardPass, tf.keras.Model):
         ValueError: unknown loss term, or a canvas that the encoder's strides do not divide.
     """
 
+    test_function: Any  # Keras'
+
     def __init__(
         self,
         encoder: Encoder,
@@ -51,9 +54,7 @@ class FIRE(ForwardPass, tf.keras.Model):
         weights: Mapping[str, float] | None = None,
         **kwargs: Any,
     ):
-        super().__init__(
-            **{**kwargs, "dtype": "float32"}
-        )  # of what is outside the networks, whatever the policy
+        super().__init__(**{**kwargs, "dtype": "float32"})  # outside the networks, whatever the policy
         self.encoder = encoder
         self.decoder_ab, self.decoder_ba = decoder_ab, decoder_ba
         self.transformation_ab = transformation_ab
@@ -70,8 +71,7 @@ class FIRE(ForwardPass, tf.keras.Model):
         if unknown:
             raise ValueError(f"unknown loss terms {sorted(unknown)}: expected some of {list(Losses._fields)}")
         # Assigned once: Keras tracks the dictionary, and refuses to checkpoint one that changed since.
-        self.loss_weights = defaults | dict(weights or {})
-        self.preprocessing = {}
+        self.loss_weights, self.preprocessing = defaults | dict(weights or {}), {}
         self._build_networks()
         self.phase = tf.Variable(0, trainable=False, dtype=tf.int64, name="phase")
         self.term_means = {name: TermMean(name) for name in Losses._fields}
@@ -214,7 +214,7 @@ class FIRE(ForwardPass, tf.keras.Model):
             self._train_counter.assign_add(1)  # Keras' own; TensorBoard writes batches against it
             return self._results()
 
-        return step if self.run_eagerly else tf.function(step, autograph=False)
+        return step if self.run_eagerly else as_traced(tf.function(step, autograph=False))
 
     def _update(self, data: Batch, groups: tuple[str, ...]) -> None:
         """One iteration: the gradient of L with respect to ``groups``, from the terms that depend on them."""
@@ -250,6 +250,11 @@ class FIRE(ForwardPass, tf.keras.Model):
 
         self.train_function = train_function
         return train_function
+
+    def make_test_function(self, force: bool = False) -> Callable[[Any], dict[str, tf.Tensor]]:
+        before, made = self.test_function, super().make_test_function(force)
+        self.test_function = made if made is before else as_traced(made)
+        return self.test_function
 
     def test_step(self, data: Batch) -> dict[str, tf.Tensor]:
         """All terms of the objective; for "known", the paper's nine are not computed."""
@@ -289,9 +294,7 @@ class FIRE(ForwardPass, tf.keras.Model):
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> FIRE:
         deserialize = tf.keras.layers.deserialize
-        return cls(
-            **{
-                key: deserialize(v) if isinstance(v, dict) and "class_name" in v else v
-                for key, v in config.items()
-            }
-        )
+        made = {
+            k: deserialize(v) if isinstance(v, dict) and "class_name" in v else v for k, v in config.items()
+        }
+        return cls(**made)

@@ -47,9 +47,14 @@ class ForwardPass:
 
     def transforms(self, g_a: tf.Tensor, g_b: tf.Tensor, detach: bool = False) -> Prediction:
         """phi^{A->B} = T_AB(G(x^A), G(x^B)) and phi^{B->A} = T_BA(G(x^B), G(x^A)); ``detach``: see T."""
-        ab = self.transformation_ab([g_a, g_b], detach=detach)
-        ba = self.transformation_ba([g_b, g_a], detach=detach)
-        return Prediction(g_a, g_b, ab, ba)
+        if self.transformation_ab is not self.transformation_ba:
+            ab = self.transformation_ab([g_a, g_b], detach=detach)
+            return Prediction(g_a, g_b, ab, self.transformation_ba([g_b, g_a], detach=detach))
+        both = [tf.concat(pair, axis=0) for pair in ((g_a, g_b), (g_b, g_a))]
+        halves = zip(
+            *(tf.split(part, 2) for part in self.transformation_ab(both, detach=detach)), strict=True
+        )
+        return Prediction(g_a, g_b, *(Phi(*half) for half in halves))
 
     def displacement(self, phi: Phi) -> tf.Tensor:
         """phi as a dense displacement on the image grid, (batch, *canvas, n), in voxels."""

@@ -18,7 +18,7 @@ from fire_tf.model.forward import Batch, ForwardPass, Prediction
 from fire_tf.model.losses import Losses
 from fire_tf.networks.sampling import sample
 from fire_tf.networks.spatial import affine_points, identity_grid
-from fire_tf.networks.transformation import Phi, TransformationNetwork
+from fire_tf.networks.transformation import Phi
 
 ALIGNED_TERMS = frozenset({"syn_acc", "syn_fea"})
 PAPER_TERMS = ALIGNED_TERMS | {"syn_cyc", "syn_align", "reg_acc", "reg_ic", "r_syn", "r_reg", "r_smooth"}
@@ -79,69 +79,64 @@ def compared_tensors(
 ) -> dict[str, tuple[tf.Tensor, ...]]:
     """What each of the paper's terms is a function of: the arguments of the loss of its name.
 
-    Passes that do not wait for each other are one batch.
+    Passes that do not wait for each other are one batch, and so are both directions, A's half first.
     """
     g_a, g_b, ab, ba = prediction
     x_a, x_b = data["a"], data["b"]
-    u_ab, u_ba = model.displacement(ab), model.displacement(ba)
-    g_a_warped = model.grid.sample(g_a, model.on_grid(ab))
-    g_b_warped = model.grid.sample(g_b, model.on_grid(ba))
-    with_affine, with_cycle = "r_syn" in terms, "syn_cyc" in terms
-    from_a, from_b = {"warped": g_a_warped}, {"warped": g_b_warped}
-    grid = identity_grid(model.canvas)
-    images = {"a": sample(x_a, grid + u_ab), "b": sample(x_b, grid + u_ba)}
-    if with_affine:
-        from_a["affine"], images["affine_a"] = _affine_alone(model, model.transformation_ab, ab, g_a, x_a)
-        from_b["affine"], images["affine_b"] = _affine_alone(model, model.transformation_ba, ba, g_b, x_b)
-    if with_cycle:
-        from_a["hat"], from_b["hat"] = g_a, g_b
-    f_ab_g, f_ba_g = batched(model.decoder_ab, from_a), batched(model.decoder_ba, from_b)
-    if with_cycle:
-        images["hat_a"], images["hat_b"] = f_ba_g["hat"], f_ab_g["hat"]
-    g_of, f_ab_g_of, f_ba_g_of = _seen_again(model, images)
+    x, g = tf.concat([x_a, x_b], axis=0), tf.concat([g_a, g_b], axis=0)
+    phi = Phi(*(tf.concat(both, axis=0) for both in zip(ab, ba, strict=True)))
+    u, affine, cycle = model.displacement(phi), "r_syn" in terms, "syn_cyc" in terms
+    features, images = _warped(model, g, x, phi, u, affine)
+    f_g = _decoded(model, features | ({"hat": g} if cycle else {}))
+    if cycle:
+        images["hat"] = tf.concat(f_g["hat"][::-1], axis=0)  # the first half is A's again
+    g_of = batched(model.encoder, images)
+    f_g_of = _decoded(model, g_of)
+    g_a_warped, g_b_warped = tf.split(features["warped"], 2)
     compared = {
-        "syn_acc": (f_ab_g["warped"], x_b, f_ba_g["warped"], x_a),
+        "syn_acc": (f_g["warped"][0], x_b, f_g["warped"][1], x_a),
         "syn_fea": (g_a, g_b_warped, g_b, g_a_warped),
-        "reg_acc": (f_ab_g_of["a"], x_b, f_ba_g_of["b"], x_a),
-        "reg_ic": _there_and_back(model, data, prediction, u_ab, u_ba),
+        "reg_acc": (f_g_of["warped"][0], x_b, f_g_of["warped"][1], x_a),
+        "reg_ic": _there_and_back(model, x, phi, u),
         "r_smooth": (ab.nonrigid, ba.nonrigid),
     }
-    if with_affine:
-        compared["r_syn"] = (x_b, f_ab_g["affine"], x_a, f_ba_g["affine"])
-        compared["r_reg"] = (x_b, f_ab_g_of["affine_a"], x_a, f_ba_g_of["affine_b"])
-    if with_cycle:
-        compared["syn_cyc"] = (f_ba_g_of["hat_b"], x_a, f_ab_g_of["hat_a"], x_b)
-        compared["syn_align"] = (g_a, g_of["hat_b"], g_b, g_of["hat_a"])
+    if affine:
+        compared["r_syn"] = (x_b, f_g["affine"][0], x_a, f_g["affine"][1])
+        compared["r_reg"] = (x_b, f_g_of["affine"][0], x_a, f_g_of["affine"][1])
+    if cycle:
+        g_hat_a, g_hat_b = tf.split(g_of["hat"], 2)
+        compared["syn_cyc"] = (f_g_of["hat"][1], x_a, f_g_of["hat"][0], x_b)
+        compared["syn_align"] = (g_a, g_hat_b, g_b, g_hat_a)
     return compared
 
 
-def _affine_alone(
-    model: ForwardPass, transformation: TransformationNetwork, phi: Phi, g: tf.Tensor, x: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Features ``g`` and image ``x`` under the affine part of ``phi``."""
-    features = model.grid.sample(g, transformation.affine_points(phi.affine))
-    return features, sample(x, affine_points(phi.affine, identity_grid(model.canvas), model.canvas))
+def _warped(
+    model: ForwardPass, g: tf.Tensor, x: tf.Tensor, phi: Phi, u: tf.Tensor, affine: bool
+) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
+    """Features ``g`` and images ``x`` under phi and, where asked for, under its affine part alone."""
+    grid = identity_grid(model.canvas)
+    features, images = {"warped": model.grid.sample(g, model.on_grid(phi))}, {"warped": sample(x, grid + u)}
+    if affine:
+        features["affine"] = model.grid.sample(g, model.transformation_ab.affine_points(phi.affine))
+        images["affine"] = sample(x, affine_points(phi.affine, grid, model.canvas))
+    return features, images
 
 
-def _seen_again(
-    model: ForwardPass, images: dict[str, tf.Tensor]
-) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor], dict[str, tf.Tensor]]:
-    """G of all images, F^{A->B}(G) of those whose name ends in "a" and F^{B->A}(G) of those that end in "b"."""
-    g_of = batched(model.encoder, images)
-    of_a = {name: features for name, features in g_of.items() if name.endswith("a")}
-    of_b = {name: features for name, features in g_of.items() if name.endswith("b")}
-    return g_of, batched(model.decoder_ab, of_a), batched(model.decoder_ba, of_b)
-
-
-def _there_and_back(
-    model: ForwardPass, data: Batch, prediction: Prediction, u_ab: tf.Tensor, u_ba: tf.Tensor
-) -> tuple[tf.Tensor, ...]:
-    """Both images after both transforms; the outer one is evaluated at the inner one's points, its affine
+def _there_and_back(model: ForwardPass, x: tf.Tensor, phi: Phi, u: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    """Both images before and after both transforms; the outer one is evaluated at the inner one's points, its affine
     analytically, its displacement on G's grid: on the image grid that is linear between the same samples."""
-    x_a, x_b, grid = data["a"], data["b"], identity_grid(model.canvas)
-    there_and_back_a = sample(x_a, model.at(prediction.ab, grid + u_ba))
-    there_and_back_b = sample(x_b, model.at(prediction.ba, grid + u_ab))
-    return x_a, there_and_back_a, x_b, there_and_back_b
+    inner = tf.concat(tf.split(u, 2)[::-1], axis=0)
+    back = sample(x, model.at(phi, identity_grid(model.canvas) + inner))
+    (x_a, x_b), (back_a, back_b) = tf.split(x, 2), tf.split(back, 2)
+    return x_a, back_a, x_b, back_b
+
+
+def _decoded(model: ForwardPass, features: dict[str, tf.Tensor]) -> dict[str, tuple[tf.Tensor, tf.Tensor]]:
+    """F^{A->B} of the first half of each batch, which is A's, and F^{B->A} of the second."""
+    halves = {name: tf.split(value, 2) for name, value in features.items()}
+    of_a = batched(model.decoder_ab, {name: half for name, (half, _) in halves.items()})
+    of_b = batched(model.decoder_ba, {name: half for name, (_, half) in halves.items()})
+    return {name: (of_a[name], of_b[name]) for name in features}
 
 
 def known_losses(model: ForwardPass, data: Batch, prediction: Prediction) -> Losses:

@@ -1,4 +1,4 @@
-"""XLA for chains of small operations, and where it is not to be.
+"""XLA for chains of small operations, and where it is not to be; graphs that TensorFlow leaves as they are.
 
 In graphs, that is: a model that registers but one pair runs eagerly, where compiling would take longer than it saves,
 and a SavedModel may have to run where there is no XLA (`uncompiled`).
@@ -73,5 +73,27 @@ def fused(function: Callable[..., Any]) -> Callable[..., Any]:
             return forward_kernel(*arguments), lambda *upstream: backward_kernel(arguments, upstream)
 
         return running(*arguments)
+
+    return run
+
+
+def as_traced(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``function``, which runs graphs, without TensorFlow's optimizer of graphs where there is no GPU.
+
+    On a CPU that takes as long as all else of a training step's first call, and the steps are no faster for it
+    (docs/performance.md). A GPU needs it: it chooses the layout of convolutions.
+    """
+    options = tf.config.optimizer
+
+    @wraps(function)
+    def run(*arguments: Any) -> Any:
+        before = options.get_experimental_options()["disable_meta_optimizer"]
+        if before or tf.config.list_logical_devices("GPU"):
+            return function(*arguments)
+        options.set_experimental_options({"disable_meta_optimizer": True})
+        try:
+            return function(*arguments)
+        finally:
+            options.set_experimental_options({"disable_meta_optimizer": False})
 
     return run

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import tensorflow as tf
@@ -62,14 +63,19 @@ def _normalized_float32(layer: tf.keras.layers.Layer, value: tf.Tensor) -> tf.Te
     operations."""
     if value.shape[0] is None:
         return layer(value)
+    return _image_by_image(value, *map(tf.convert_to_tensor, (layer.gamma, layer.beta)), layer.epsilon)
+
+
+@partial(tf.function, autograph=False)  # traced once for all layers of a size: it is many operations
+def _image_by_image(value: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, epsilon: float) -> tf.Tensor:
+    # A row of gains and offsets for each image: what is used several times has a sum of gradients, `AddN`, whose order
+    # is not determined (`fire_tf.model.gradients`).
+    rows = [tf.unstack(tf.tile(row[tf.newaxis], [value.shape[0], 1])) for row in (gamma, beta)]
     images = [
         tf.compat.v1.nn.fused_batch_norm(
-            tf.reshape(image, [1, image.shape[1], -1, image.shape[-1]]),
-            layer.gamma,
-            layer.beta,
-            epsilon=layer.epsilon,
+            tf.reshape(image, [1, image.shape[1], -1, image.shape[-1]]), *both, epsilon=epsilon
         )[0]
-        for image in tf.split(value, value.shape[0])
+        for image, *both in zip(tf.split(value, value.shape[0]), *rows, strict=True)
     ]
     return tf.reshape(tf.concat(images, axis=0), value.shape)
 

@@ -10,6 +10,7 @@ from fire_tf.model.fire import FIRE
 from fire_tf.model.forward import Batch
 from fire_tf.model.losses import Losses
 from fire_tf.model.objectives import PAPER_TERMS
+from fire_tf.networks.compiled import as_traced
 
 NOTHING = "nothing"
 """What is left out of the run that the others are compared with."""
@@ -49,7 +50,7 @@ class _Step:
         self._adam = tf.keras.optimizers.Adam(rate)
         self._adam.build(self._variables)
         self._fresh = [variable.numpy() for variable in self._adam.variables]
-        self.run = tf.function(self._run, autograph=False)
+        self.run = as_traced(tf.function(self._run, autograph=False))
 
     def forget(self) -> None:
         """Begin anew: moments and counter as they were at first."""

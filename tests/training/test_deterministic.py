@@ -7,7 +7,7 @@ def test_no_step_has_a_sum_whose_order_the_moment_decides() -> None:
     model = awaken(tiny_model(steps=1, shared=True))
     model.compile()
     for step in model._steps:
-        graph = step.get_concrete_function(pairs()).graph.as_graph_def()
+        graph = step.__wrapped__.get_concrete_function(pairs()).graph.as_graph_def()
         functions = [
             f for f in graph.library.function if not f.attr["_XlaMustCompile"].b
         ]  # XLA keeps the order
