@@ -32,14 +32,16 @@ def measure(name: str, stage: int, repeats: int) -> dict[str, Any]:
         from fire_tf.model.build import build_model
     except ImportError:  # version 0.1
         from fire_tf.build import build_model  # type: ignore[no-redef]
-    import tensorflow as tf
+    try:
+        from fire_tf.model.adam import Adam  # what training uses
+    except ImportError:  # before
+        from tensorflow.keras.optimizers import Adam  # type: ignore[assignment]
 
     config = load_config(name)
     chosen = config.stages[stage]
     model = build_model(config)
     before = peak_memory()
-    adam = tf.keras.optimizers.Adam
-    optimizers = {f"{group}_optimizer": adam(1e-6) for group in ("affine", "nonrigid", "synthesis")}
+    optimizers = {f"{group}_optimizer": Adam(1e-6) for group in ("affine", "nonrigid", "synthesis")}
     model.compile(**optimizers, objective=chosen.objective, cycle=chosen.cycle)
     step, data = model.make_train_function(), batch(config.data.canvas, chosen.batch_size)
     first, later = [], []

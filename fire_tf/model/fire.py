@@ -8,6 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from fire_tf.model.adam import Adam
 from fire_tf.model.forward import Batch, ForwardPass
 from fire_tf.model.gradients import gradients_of
 from fire_tf.model.losses import LAMBDA, Losses
@@ -154,11 +155,10 @@ class FIRE(ForwardPass, tf.keras.Model):
             loss_scaling: give every optimizer a loss scale where the networks compute in float16.
         """
         check_cycle(objective, cycle)
-        adam = tf.keras.optimizers.Adam
         optimizers = {
-            "affine": affine_optimizer or adam(5e-5),
-            "nonrigid": nonrigid_optimizer or adam(5e-5),
-            "synthesis": synthesis_optimizer or adam(1e-4),
+            "affine": affine_optimizer or Adam(5e-5),
+            "nonrigid": nonrigid_optimizer or Adam(5e-5),
+            "synthesis": synthesis_optimizer or Adam(1e-4),
         }
         half = self.encoder.compute_dtype == "float16"
         self.optimizers = loss_scaled(optimizers) if half and loss_scaling else optimizers

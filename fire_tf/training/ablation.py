@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 import tensorflow as tf
 
+from fire_tf.model.adam import Adam
 from fire_tf.model.fire import FIRE
 from fire_tf.model.forward import Batch
 from fire_tf.model.losses import Losses
@@ -47,7 +48,7 @@ class _Step:
 
     def __init__(self, model: FIRE, rate: float):
         self._model, self._variables = model, model.trainable_variables
-        self._adam = tf.keras.optimizers.Adam(rate)
+        self._adam = Adam(rate)
         self._adam.build(self._variables)
         self._fresh = [variable.numpy() for variable in self._adam.variables]
         self.run = as_traced(tf.function(self._run, autograph=False))

@@ -17,6 +17,7 @@ import tensorflow as tf
 from fire_tf.config.loading import save_config
 from fire_tf.config.schema import Config, Stage
 from fire_tf.files.outputs import write_file, write_together
+from fire_tf.model.adam import Adam
 from fire_tf.model.fire import FIRE
 from fire_tf.model.losses import Losses
 from fire_tf.model.storage import save_model
@@ -191,5 +192,5 @@ def _optimizers(stage: Stage) -> dict[str, tf.keras.optimizers.Optimizer]:
             turns = sum(group in groups for groups in stage.cycle)
             updates = max(1, stage.steps * turns // len(stage.cycle))
             rate = tf.keras.optimizers.schedules.CosineDecay(rate, updates, alpha=0.02)
-        optimizers[f"{group}_optimizer"] = tf.keras.optimizers.Adam(rate, global_clipnorm=stage.clip_norm)
+        optimizers[f"{group}_optimizer"] = Adam(rate, global_clipnorm=stage.clip_norm)
     return optimizers
