@@ -10,10 +10,10 @@ in their place.
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import tempfile
 import time
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -28,9 +28,8 @@ from fire_tf.cohorts.attending import Outcome, Work
 from fire_tf.cohorts.cohort import register_cohort
 from fire_tf.cohorts.manifest import Cohort, Row, read_manifest
 from fire_tf.cohorts.overlap import attend_side_by_side
-from fire_tf.files.doubts import Doubt
 from fire_tf.model.build import build_model
-from fire_tf.registration import results
+from fire_tf.registration import results, start
 from fire_tf.registration.user_images import Options
 
 IMAGES, POINTS = 20, 20
@@ -65,6 +64,7 @@ def main() -> None:
     parser.add_argument("--pictures", action="store_true")
     parser.add_argument("--canvas", type=int, nargs=2, default=(24, 20))
     chosen = parser.parse_args()
+    start._LEAST = math.inf  # made-up images look turned against each other: twice the time, and a doubt each
     if not chosen.pictures:
         results.draw_alignment = no_picture
     config = load_config("demo")
@@ -84,7 +84,6 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         make_up(folder, chosen.pairs, model.canvas, config.data.spacing)
-        warnings.simplefilter("ignore", Doubt)  # made-up images may look turned against each other
         cohort = Cohort(read_manifest(folder / "pairs.csv"), f"{folder}/out/P_")
         if not register_cohort(watched, cohort, Options(), {}):
             sys.exit("some pairs failed")

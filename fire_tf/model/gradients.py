@@ -16,4 +16,6 @@ def gradients_of(tape: tf.GradientTape, loss: tf.Tensor, variables: dict[str, li
         return tape.gradient(loss, variables)
     pairs = tf.AggregationMethod.EXPERIMENTAL_TREE
     flat = tf.gradients(loss, tf.nest.flatten(variables), aggregation_method=pairs)
-    return tf.nest.pack_sequence_as(variables, flat)
+    # The sum of a variable that is used several times is given no device, and what lies on none would be summed over
+    # the workers one by one.
+    return tf.nest.pack_sequence_as(variables, [tf.identity(gradient) for gradient in flat])
