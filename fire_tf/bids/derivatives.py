@@ -14,7 +14,7 @@ space-T1w_FLAIR those of the FLAIR image.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -50,6 +50,9 @@ class PairFiles:
 
         ``modality``: what the moving image was synthesized in. ``provenance`` as of
         `fire_tf.registration.quality.provenance`.
+
+        Raises:
+            InputError: a file there is of other images, another selection's.
         """
         targets: dict[str, Path] = {}
         for path in sorted(folder.iterdir()):
@@ -60,6 +63,7 @@ class PairFiles:
             place = self.output / made.stem
             targets[path.name] = place.with_name(f"{place.name}.{extension}")
             sidecar = place.with_name(f"{place.name}.json")
+            _check_free(sidecar, made.sidecar["Sources"])
             if sidecar not in targets.values():  # a transform in several formats has one
                 text = json.dumps({**made.sidecar, **_software(provenance)}, indent=2) + "\n"
                 (folder / f"{kind}.json").write_text(text)
@@ -74,6 +78,15 @@ class PairFiles:
         image, onto = (fixed, moving) if kind.startswith("Inverse") else (moving, fixed)
         kind = kind.removeprefix("Inverse")
         return _MAKERS[kind](image, onto) if kind in _MAKERS else None
+
+
+def _check_free(sidecar: Path, sources: Sequence[str]) -> None:
+    """Raise InputError where a sidecar lies there already and names other sources."""
+    there = _read(sidecar).get("Sources", sources)
+    if there != sources:
+        raise InputError(
+            f"{sidecar}: is of {', '.join(map(str, there))}; --output: give each selection its own"
+        )
 
 
 def _warped(image: BidsImage, onto: BidsImage) -> Derivative:
@@ -125,11 +138,17 @@ _MAKERS: Mapping[str, Callable[[BidsImage, BidsImage], Derivative]] = {
 def _is_stripped(image: BidsImage) -> bool:
     """Whether an image's own sidecar calls it so, or else its name: BIDS demands the word of every derivative."""
     name = image.path.name.partition(".")[0]
-    with suppress(InputError, ValueError, AttributeError):  # a sidecar that is not there, or is none
-        said = json.loads(read_text(image.path.with_name(f"{name}.json"))).get("SkullStripped")
-        if isinstance(said, bool):
+    said = _read(image.path.with_name(f"{name}.json")).get("SkullStripped")
+    return said if isinstance(said, bool) else image.entities.get("desc") == "brain"
+
+
+def _read(sidecar: Path) -> dict[str, Any]:
+    """What a sidecar says, nothing where it is not there or is none."""
+    with suppress(InputError, ValueError):
+        said = json.loads(read_text(sidecar))
+        if isinstance(said, dict):
             return said
-    return image.entities.get("desc") == "brain"
+    return {}
 
 
 def _software(provenance: Mapping[str, Any]) -> dict[str, Any]:

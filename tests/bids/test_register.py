@@ -137,6 +137,28 @@ def test_derived_images_are_named_by_their_entities(dataset: Path) -> None:
     assert not Path("out/sub-01").exists()
 
 
+def test_another_selection_does_not_write_over_results(dataset: Path, capsys) -> None:
+    """The names of what is made from the FLAIR image do not tell onto which of two T1w images."""
+    for acquisition in "ab":
+        write(f"sub-03/anat/sub-03_acq-{acquisition}_T1w", 5)
+    write("sub-03/anat/sub-03_FLAIR", 6)
+    select = [*REGISTER[:4], "--to", "FLAIR", "--participant", "03", "--output", "out", "--from"]
+    main([*select, "acq-a_T1w"])
+    main([*select, "acq-a_T1w"])  # the same again is no other
+    before = {path: path.read_bytes() for path in Path("out/sub-03").rglob("*.*")}
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stopped:
+        main([*select, "acq-b_T1w"])
+    assert stopped.value.code == 1
+    error = capsys.readouterr().err
+    assert (
+        "is of bids:input:sub-03/anat/sub-03_FLAIR.nii.gz, bids:input:sub-03/anat/sub-03_acq-a_T1w.nii.gz"
+        in error
+    )
+    assert "--output: give each selection its own" in error
+    assert {path: path.read_bytes() for path in Path("out/sub-03").rglob("*.*")} == before
+
+
 def test_the_other_direction_takes_the_other_modality(dataset: Path) -> None:
     main([*REGISTER[:4], "--from", "FLAIR", "--to", "T1w", "--participant", "01", "--output", "out"])
     assert {path.name for path in Path("out").glob("sub-*")} == {"sub-01"}
