@@ -81,12 +81,19 @@ def test_two_workers_train_as_one_with_the_whole_batch(tmp_path: Path) -> None:
         for name in set(one) - {"seconds", "stage"}:
             if other[name]:
                 assert float(one[name]) == pytest.approx(float(other[name]), rel=2e-5, abs=1e-5), name
-    expected = _checkpoint(whole)
-    for name, value in _checkpoint(shared).items():
-        if "/optimizers/" in name and expected[name].size:  # Adam's means of the gradient and of its square
-            scale = np.abs(expected[name]).max()
-            if scale > 1e-6:  # else the gradient is 0, and what is there is rounding
-                np.testing.assert_allclose(value, expected[name], atol=1e-3 * scale, err_msg=name)
+    expected, found = _checkpoint(whole), _checkpoint(shared)
+    means = [name for name in expected if "/_variables/" in name]  # Adam's, of the gradient and of its square
+    optimizers = {name.partition("/_variables/")[0] for name in means}
+    assert len(optimizers) == 3
+    for optimizer in optimizers:
+        names = [name for name in means if name.startswith(f"{optimizer}/")]
+        apart = [np.linalg.norm(found[name] - expected[name]) for name in names]
+        sizes = [np.linalg.norm(expected[name]) for name in names]
+        assert np.linalg.norm(apart) <= 1e-3 * np.linalg.norm(sizes), optimizer
+        for name, one, size in zip(names, apart, sizes, strict=True):
+            # Rounding takes a point into the next voxel, where the slope is another one: a bias of two numbers feels
+            # that more than all together do. Where the gradient is 0, what is there is rounding.
+            assert one <= 5e-3 * size or np.abs(expected[name]).max() < 1e-6, name
     assert sorted(path.name for path in shared.iterdir()) == sorted(path.name for path in whole.iterdir())
 
 
