@@ -63,8 +63,8 @@ class PairFiles:
             place = self.output / made.stem
             targets[path.name] = place.with_name(f"{place.name}.{extension}")
             sidecar = place.with_name(f"{place.name}.json")
-            _check_free(sidecar, made.sidecar["Sources"])
             if sidecar not in targets.values():  # a transform in several formats has one
+                _check_free(sidecar, made.sidecar["Sources"])
                 text = json.dumps({**made.sidecar, **_software(provenance)}, indent=2) + "\n"
                 (folder / f"{kind}.json").write_text(text)
                 targets[f"{kind}.json"] = sidecar

@@ -72,7 +72,8 @@ class FIRE(ForwardPass, tf.keras.Model):
         if unknown:
             raise ValueError(f"unknown loss terms {sorted(unknown)}: expected some of {list(Losses._fields)}")
         # Assigned once: Keras tracks the dictionary, and refuses to checkpoint one that changed since.
-        self.loss_weights, self.preprocessing = defaults | dict(weights or {}), {}
+        self.loss_weights = defaults | dict(weights or {})
+        self.preprocessing = {}
         self._build_networks()
         self.phase = tf.Variable(0, trainable=False, dtype=tf.int64, name="phase")
         self.term_means = {name: TermMean(name) for name in Losses._fields}
@@ -294,7 +295,5 @@ class FIRE(ForwardPass, tf.keras.Model):
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> FIRE:
         deserialize = tf.keras.layers.deserialize
-        made = {
-            k: deserialize(v) if isinstance(v, dict) and "class_name" in v else v for k, v in config.items()
-        }
-        return cls(**made)
+        networks = {k: deserialize(v) for k, v in config.items() if isinstance(v, dict) and "class_name" in v}
+        return cls(**{**config, **networks})
